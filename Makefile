@@ -1,4 +1,4 @@
-# Everything a developer or a packager runs. Each target installs what it lacks, and says so.
+# Commands for developers and packagers. Each target installs what it needs, and says so.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -15,33 +15,33 @@ SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
 SOAK_CASES ?= 20000
 FUZZ_SECONDS ?= 60
-# PROFILE=dev makes the packages of the debug build: for trying the scripts.
+# PROFILE=dev packages the debug build, to try the scripts.
 PROFILE ?= release
 PACKAGE_BIN ?= $(TARGET)/$(if $(filter dev,$(PROFILE)),debug/dcfs,x86_64-unknown-linux-gnu/release/dcfs)
 
-help: ## Say what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Mount a small catalog made by DataChain, and look around (in ./demo); with DIR=~/Pictures, one of your files
+demo: ## Mount a small catalog made by DataChain, and look around (in ./demo); with DIR=~/Pictures, a catalog of your files
 	@tests/setup $(if $(DIR),own,demo)
 	@cargo build --release
 	@$(if $(DIR),tests/demo/own $(TARGET)/release/dcfs "$$DIR",tests/demo/run $(TARGET)/release/dcfs demo)
 
-test: setup lint unit e2e fuzz ## Everything that must hold: style, unit tests, real mounts, a minute of fuzzing
+test: setup lint unit e2e fuzz ## All checks: style, unit tests, real mounts, a minute of fuzzing
 
-lint: ## Formatting, clippy and rustdoc without a warning; licences and sources of crates
+lint: ## Check formatting, clippy and rustdoc (no warnings), licences and sources of crates
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items
 	tests/audit
 
-unit: ## The tests in Rust; random cases are the same each time, and new ones in `make soak`
+unit: ## The tests in Rust; random cases have a fixed seed here, and new ones in `make soak`
 	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
 
-fuzz: setup ## Random texts as filters, for FUZZ_SECONDS
+fuzz: setup ## Fuzz the language of filters for FUZZ_SECONDS
 	tests/fuzz/run $(FUZZ_SECONDS)
 
 test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabytes into .venv-loaders)
@@ -60,16 +60,16 @@ cluster-up: ## Start ClickHouse and PostgreSQL in ./cluster with a small catalog
 	@tests/setup cluster
 	@tests/cluster/up cluster $(CATALOG)
 
-cluster-down: ## End them and remove ./cluster
+cluster-down: ## Stop them and remove ./cluster
 	@.venv-cluster/bin/python tests/cluster/servers.py down cluster
 
-soak: setup build ## Random cases by the ten thousand, the mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+soak: setup build ## Tens of thousands of random cases; the mount with a concurrent writer for SOAK_SECONDS, hundreds of SIGKILLs, many readers
 	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --lib
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
 		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map.py)
 
-bench: release ## Measure, into docs/benchmarks.md
+bench: release ## Run the benchmarks and write docs/benchmarks.md
 	@tests/setup bench
 	DCFS_BIN=$(TARGET)/release/dcfs tests/bench/run
 
@@ -97,20 +97,20 @@ deb: packages-setup $(PACKAGE_BIN) ## A Debian package, in dist/
 rpm: packages-setup $(PACKAGE_BIN) ## An rpm of the same files, in dist/
 	packaging/rpm/build $(PACKAGE_BIN) dist
 
-# Only the last link differs from a usual build, so nothing else is compiled for it.
-static: ## One binary that needs no library, in dist/
+# Only the final link differs from a usual build, so nothing else is recompiled.
+static: ## A static binary, in dist/
 	cargo rustc --profile $(PROFILE) --bin dcfs -- -C target-feature=+crt-static
 	install -Dm755 -s $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/dcfs dist/dcfs-static
 
-dist: wheel deb rpm static ## Every artifact, with a list of what is in it and checksums, in dist/
+dist: wheel deb rpm static ## All artifacts, with the list of crates (SBOM) and checksums, in dist/
 	packaging/dist dist
 
-test-packages: packages-setup ## Every artifact as people get it: in a bare Debian, an empty environment, an empty root (as root)
+test-packages: packages-setup ## Test all artifacts as installed: in a minimal Debian, an empty environment, an empty root (needs root)
 	PROFILE=$(PROFILE) PACKAGE_BIN=$(PACKAGE_BIN) tests/packages/run dist
 
 packages-setup:
 	@tests/setup packages
 
-clean: ## Remove what was built, the environment of the tests and the demo
+clean: ## Remove the build, the environments of the tests and the demo
 	cargo clean
 	rm -rf .venv .venv-bench .venv-cluster .venv-loaders .venv-packages demo dist

@@ -18,7 +18,7 @@ pub struct Annotation {
     /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What to be careful about.
+    /// A warning about using it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
 }

@@ -33,7 +33,7 @@ const NAMES: Duration = Duration::from_secs(3);
 /// Log target of messages for people who wait.
 pub const WAITS: &str = "dcfs_store::waits";
 
-/// Time after which a waiting user is told the reason.
+/// Time after which a waiting user sees the reason.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// A transient failure.

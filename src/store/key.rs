@@ -3,7 +3,7 @@
 //! `object_store` names objects by its own `Path`, which strips a slash from either end and has no
 //! empty, `.` or `..` segment and no control character. Its S3 client then percent-encodes every
 //! byte but letters, digits, `-._~` and `/`, which is reversible. So a key that survives
-//! `Path::parse` unchanged is asked for exactly, and any other is refused. (They could be asked for
+//! `Path::parse` unchanged is requested exactly, and any other is refused. (They could be requested
 //! with `AwsAuthorizer` and a request of our own, all but dot segments, which `reqwest` resolves.)
 
 use object_store::path::Path;

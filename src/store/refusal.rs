@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The server's answer in place of an object.
+/// The server's answer instead of an object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.

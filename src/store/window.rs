@@ -40,7 +40,7 @@ const STEP: u64 = 64 * 1024;
 pub enum Plan {
     /// Keep it: other reads will want the rest.
     Keep(Range<u64>),
-    /// For this read alone.
+    /// Only for this read.
     Once(Range<u64>),
 }
 

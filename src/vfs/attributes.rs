@@ -37,7 +37,7 @@ pub const LONGEST: usize = 65_536;
 /// Limit of rows whose values are compared: in a JSON list each takes two bytes at least.
 const MOST_ROWS: usize = LONGEST / 2;
 
-/// Suffix in place of the ids that did not fit.
+/// Suffix that replaces the ids that did not fit.
 const MORE: &str = ",...";
 
 /// The result of reading an attribute.

@@ -137,7 +137,7 @@ impl Pages {
     /// The current text; `None` for a page that does not exist.
     fn fresh(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
         let revision = catalog.revision()?;
-        // Pages that change without a commit are always generated anew.
+        // Pages that change without a commit are generated on every read.
         if let Key::Page(path) = key
             && let Some(text) = self.of_now(catalog, path)
         {

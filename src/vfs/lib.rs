@@ -480,7 +480,7 @@ impl Vfs {
         self.handles.remove(handle);
     }
 
-    /// Rows and bytes of all versions, from the catalog alone.
+    /// Rows and bytes of all versions, only from the catalog.
     pub fn totals(self: &Arc<Self>) -> Answer<Totals> {
         let vfs = self.clone();
         self.in_background(move || Ok(vfs.datasets.current()?.totals()))

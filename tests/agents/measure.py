@@ -1,4 +1,4 @@
-"""What ten questions about a catalog cost an agent: calls and characters, by files, by `dcfs`, and by MCP.
+"""The cost of ten questions about a catalog for an agent: calls and characters, by files, by `dcfs`, and by MCP.
 
     DCFS_BIN=target/release/dcfs .venv/bin/python tests/agents/measure.py
 
@@ -30,7 +30,7 @@ def emb(file) -> list[float]:
 """
 
 QUERY = "pug_21.jpg"
-"""Whose neighbours are wanted, and why it is in `wide`."""
+"""The file whose neighbours are requested, and the reason why it is in `wide`."""
 
 
 def pictures(folder):
@@ -47,7 +47,7 @@ def pictures(folder):
 
 
 def build(dcfs, folder):
-    """Datasets, one from the other, the first in two versions; and the facts that answers are held against."""
+    """Datasets derived from one another, the first in two versions; and the facts that answers are compared with."""
     widths = dict(pictures(folder / "photos"))
     (folder / "embed.py").write_text(EMBED)
     index = ["index", "./photos", "--save", "pets", "--description", "Pets by breed"]
@@ -74,7 +74,7 @@ def distance(a, b):
 
 
 def questions(facts):
-    """Each question, and patterns that an answer to it holds, all of them."""
+    """Each question, with patterns that an answer to it must contain."""
     return [
         ("which datasets are there", [r"\bpets\b", r"\bwide\b", r"wide(\\)?_emb"]),
         ("what is one row of `pets`", [r"label\W+(Optional\[)?str|label: \w+", r"beagle(\\)?_\d+\.jpg", r"width"]),
@@ -132,7 +132,7 @@ MCP = [
 
 
 class Agent:
-    """Asks in order, and remembers all that was answered."""
+    """Asks in order, and remembers all answers."""
 
     def __init__(self, ask, ways):
         self.ask, self.ways, self.seen = ask, ways, ""

@@ -1,4 +1,4 @@
-"""Reading bytes: dcfs beside the mounts people use, a client without a file system, a do-nothing one, and the disk.
+"""Reading bytes: dcfs against the mounts people use, a client without a file system, a do-nothing one, and the disk.
 
 Everybody reads the same objects of one server in the same run, in turn. A *cold* pass is the first of a mount that
 kept nothing; *again* is the second of the same mount, when the kernel may hold the pages; *remounted* is the first of a
@@ -11,12 +11,12 @@ from contenders import Dcfs, Local
 from lab import FULL, MIB, QUICK, Story, Table, check, in_turn, laboratory
 
 FAR = (0, store.DELAY)
-QUEUES = (1, 8, 32)  # Requests that the direct client has under way for small files.
+QUEUES = (1, 8, 32)  # Concurrent requests of the direct client for small files.
 BLOCKS = {"4 KiB": 4 << 10, "128 KiB": 128 << 10}
 JOBS = (1, 16)
 
 
-# What is read of a mount: functions of `(lab, cpus, mount, account)` that answer seconds of each unit.
+# The passes over a mount: functions of `(lab, cpus, mount, account)` that return seconds for each unit.
 
 
 def large(lab, cpus, mount, account):
@@ -52,7 +52,7 @@ def blocks(size, jobs, reads):
 
 
 def whole(lab, contender, url, cpus, read, part, remount=True):
-    """One contender from nothing: every pass."""
+    """One contender from an empty state: every pass."""
     account, found = contender.account, {}
     contender.empty()
     with contender.mounted(url, cpus) as mount:
@@ -68,7 +68,7 @@ def whole(lab, contender, url, cpus, read, part, remount=True):
 
 
 def passes(lab, members, url, cpus, read, part, remount=True):
-    """A story for each contender, by its name."""
+    """The passes for each contender, by name."""
 
     def tell(one):
         return lambda: whole(lab, one, url, cpus, read, part, remount)
@@ -80,11 +80,11 @@ def sequential(lab, verdict):
     mib = lab.data.size // MIB
     lab.bench.say(f"\n### {mib} MiB sequentially\n")
     lab.bench.say(
-        "One reader, 1 MiB at a time. `direct` is a client of `object_store` with 8 ranges of 8 MiB under way that drops what "
-        "comes. Bounds: cold 1.6 times the direct client (1.15 at a distance); later 1.1 times the disk as root, 1.15 times "
+        "One reader, 1 MiB at a time. `direct` is a client of `object_store` with 8 concurrent ranges of 8 MiB that drops the "
+        "data. Bounds: cold 1.6 times the direct client (1.15 at a distance); later 1.1 times the disk as root, 1.15 times "
         "the do-nothing file system as a user."
     )
-    table = Table(lab.bench, "MiB", "ms away")
+    table = Table(lab.bench, "MiB", "distance, ms")
     for title, cpus in lab.conditions:
         for far in FAR:
             with lab.server.serving(far, bool(cpus)) as url:
@@ -98,7 +98,7 @@ def sequential(lab, verdict):
 
 
 def direct(lab, url, cpus, units, *words):
-    """The direct client, for so many units."""
+    """The direct client, for this many units."""
     return Story(lambda: {"cold": lab.direct(cpus, url, *words)[0] / units}, lab.sizes.patient)
 
 
@@ -116,13 +116,13 @@ def files(lab, verdict):
     count, sample = len(lab.data.names), lab.sizes.sample
     lab.bench.say("\n### Small files\n")
     lab.bench.say(
-        f"{count:,} files of 20 to 150 KB in one directory, in listing order unless it says shuffled; of n jobs, each its own "
-        f"process, job k reads every n-th file. rclone, s3fs and shuffled reads at a distance do not read all of them: the first {sample[0]}, at a "
-        f"distance {sample[store.DELAY]}. `direct` has 1, 8 or 32 requests under way, whatever the jobs. Bounds: cold at a distance 1.5 times the "
+        f"{count:,} files of 20 to 150 KB in one directory, in listing order unless marked *shuffled*; of n jobs, each a process, "
+        f"job k reads every n-th file. rclone, s3fs and shuffled reads at a distance read only the first {sample[0]} files, at a "
+        f"distance {sample[store.DELAY]}. `direct` has 1, 8 or 32 concurrent requests, independent of the jobs. Bounds: cold at a distance 1.5 times the "
         "direct client with 32, cold without distance a quarter of the best peer's time; later 1.15 times the do-nothing file "
         "system of the same mode."
     )
-    table = Table(lab.bench, "files", "ms away", "jobs")
+    table = Table(lab.bench, "files", "distance, ms", "jobs")
     for title, cpus in lab.conditions:
         for far in FAR:
             with lab.server.serving(far, bool(cpus)) as url:
@@ -136,7 +136,7 @@ def files(lab, verdict):
 
 
 def files_stories(lab, url, cpus, far, jobs):
-    """Everybody who reads small files under one condition; the direct client once, for it knows no jobs."""
+    """All contenders that read small files under one condition; the direct client once, because it has no jobs."""
     names, part = lab.data.names, "small files"
     few = lab.sizes.sample[far]
     first, everything = lab.ours()[0], small(lab, names, "all", jobs)
@@ -150,7 +150,7 @@ def files_stories(lab, url, cpus, far, jobs):
 
 
 def direct_files(lab, url, cpus, queue, far):
-    """The direct client; few requests at a time over a distance take long, and need no more than a sample."""
+    """The direct client; with few concurrent requests at a distance it takes long, so a sample suffices."""
     most = len(lab.data.names) if queue == QUEUES[-1] or not far else lab.sizes.sample[far] * queue
     names = lab.data.names[:most]
     listed = lab.names(names, f"direct-{queue}-{far}")
@@ -158,7 +158,7 @@ def direct_files(lab, url, cpus, queue, far):
 
 
 def shuffled(lab, ours, url, cpus, far, jobs):
-    """Another order than that of the listing: with nothing known, and with everything fetched ahead."""
+    """An order other than that of the listing: without hints, and with everything prefetched."""
     names = lab.data.shuffled()
     some = small(lab, names[: lab.sizes.sample[far]] if far else names, "shuffled", jobs)
     contenders = {f"{ours.name}, shuffled": (ours, some)}
@@ -190,7 +190,7 @@ def randomly(lab, verdict):
     lab.bench.say("\n### Random reads\n")
     lab.bench.say(
         f"Blocks of {lab.data.size // MIB} MiB in random order, none twice, split among 1 or 16 processes; the direct client has "
-        "as many under way. Here *remounted* means that the daemon answers from its cache, and *again* that the whole file was read "
+        "the same number of concurrent requests. Here *remounted* means that the daemon answers from its cache, and *again* that the whole file was read "
         "through this mount before. Bounds: cold 1.3 times the direct client; again as root 1.2 times the disk."
     )
     table = Table(lab.bench, "reads", "block", "jobs")
@@ -227,7 +227,7 @@ def cold_blocks(lab, contender, url, cpus, read):
 
 
 def warm_stories(lab, url, cpus):
-    """Random reads of what was fetched before, of every size by any number of jobs."""
+    """Random reads of cached data, of every size by any number of jobs."""
     members = lab.ours() + lab.floors() + lab.peers()
     for one in members:
         fill(lab, one, url)
@@ -239,7 +239,7 @@ def warm_stories(lab, url, cpus):
 
 
 def fill(lab, contender, url):
-    """Has the large object fetched whole, and compared: a fast wrong answer is no figure."""
+    """Has the large object fetched completely, and compared: a fast wrong answer does not count."""
     if contender.fetches:
         contender.empty()
         with contender.mounted(url) as mount:
@@ -271,13 +271,13 @@ def random_bounds(lab, table, cells, found):
 
 
 def memory(lab):
-    """What the parts before it left behind."""
+    """Leftovers of the parts before it."""
     parts = ("sequential", "small files", "random reads")
     lab.bench.say("\n### Memory of the daemons\n")
     lab.bench.say(
-        "Anonymous and resident MiB at the end of each part, the most of all runs; resident counts mapped files too.\n"
+        "Anonymous and resident MiB at the end of each part, maximum of all runs; resident includes mapped files.\n"
     )
-    lab.bench.table("who", *parts)
+    lab.bench.table("program", *parts)
     for name, found in lab.memory.items():
         told = [f"{found[part][0]:.0f} / {found[part][1]:.0f}" if part in found else "" for part in parts]
         lab.bench.row(name, *told)
@@ -287,17 +287,17 @@ PARTS = {"sequential": sequential, "files": files, "random": randomly, "first": 
 
 
 def reading(bench, quick, verdict, parts=PARTS):
-    """All parts, or some by name; then the memory that they left."""
+    """All parts, or some by name; then their memory use."""
     bench.say("\n## Reading bytes\n")
     if why := store.missing():
         return bench.say(f"Not measured: {why}.")
     sizes = QUICK if quick else FULL
     bench.say(
-        f"One S3 server on loopback (nginx), as it is and with {store.DELAY} ms before each answer; all rows of a condition are "
-        "taken in turn. *cold*: the first pass of a mount that kept nothing. *again*: the second of the same mount, when the kernel may "
-        "hold the pages. *remounted*: the first of a new mount over what the last one kept: the kernel holds nothing, the disk all. "
-        f"Names are listed before, outside the clock. Medians of {sizes.times}, of fewer where it takes long (*runs*). "
-        "Reader and daemon on *one* CPU leave the other to the server."
+        f"One S3 server on loopback (nginx), without delay and with {store.DELAY} ms before each answer; all rows of a condition are "
+        "measured in turn. *cold*: the first pass of a mount that kept nothing. *again*: the second of the same mount, when the kernel may "
+        "hold the pages. *remounted*: the first of a new mount over the cache of the last one: nothing is in the kernel's cache, everything on disk. "
+        f"Names are listed before, outside the measured time. Medians of {sizes.times} runs, or fewer if they take long (*runs*). "
+        "With *one* CPU for reader and daemon, the server has the other."
     )
     with laboratory(bench, sizes, bench.programs) as lab:
         for name in parts:

@@ -49,23 +49,23 @@ DRAWN = 1_000_003
 
 @functools.cache
 def _drawn():
-    """Random numbers in 0..1, the same in every run; drawn once, for drawing per row is slow."""
+    """Random numbers in 0..1, the same in every run; drawn once, because drawing per row is slow."""
     draw = random.Random(62).random
     return [draw() for _ in range(DRAWN)]
 
 
 def _uniform(n, column):
-    """A number in 0..1 of row `n`, from `column`, any factor of its own; rows repeat after a million."""
+    """A number in 0..1 for row `n`, from `column`, any factor of its own; rows repeat after a million."""
     return _drawn()[(n + 1) * column % DRAWN]
 
 
-# What the eight parts of a vector are drawn by.
+# The parts of which vectors are composed.
 VECTOR = (104723, 104717, 104711, 104707, 104701, 104693, 104683, 104681)
 
 
 @functools.cache
 def _runs():
-    """Texts of eight 32-bit floats each, that vectors are joined from."""
+    """Texts of eight 32-bit floats each, from which vectors are joined."""
     gauss = random.Random(64).gauss
     runs = (array.array("f", (gauss(0, 1) for _ in range(8))) for _ in range(16384))
     return [",".join(map(repr, run)) for run in runs]
@@ -86,7 +86,7 @@ SHAPES = {
 }
 
 
-# What a typed catalog has beside its File: `(type, declared, type in `schema`, the value of row n)`.
+# Columns of a typed catalog beside its File: `(type, declared, type in `schema`, the value of row n)`.
 TYPED = {
     "width": ("int", "INTEGER", "Int64", lambda n: 100 + n * 7919 % 900),
     "height": ("int", "INTEGER", "Int64", lambda n: 100 + n * 104729 % 900),
@@ -94,8 +94,8 @@ TYPED = {
     "label": ("str", "VARCHAR", "String", lambda n: f"class_{n * 31 % 100:02}"),
 }
 
-# What a catalog to be filtered has beside its File; a dotted name is a field of a model. Sides of images are
-# spread by magnitude: 59% are over 400 and 12% over 2,000.
+# Columns of a catalog for filters beside its File; a dotted name is a field of a model. Image sizes are spread
+# by magnitude: 59% are over 400 and 12% over 2,000.
 FILTERED = {
     "info.width": ("int", "INTEGER", "Int64", lambda n: int(100 * 30 ** _uniform(n, 1))),
     "info.height": ("int", "INTEGER", "Int64", lambda n: int(100 * 30 ** _uniform(n, 7919))),
@@ -141,7 +141,7 @@ def _column(name):
 
 
 def make(folder, shape, count, columns=None):
-    """Makes `folder/.datachain/db` with `bench@1.0.0` of `count` rows; their paths in row order.
+    """Makes `folder/.datachain/db` with `bench@1.0.0` of `count` rows; returns their paths in row order.
 
     `columns` are more columns than the File, as in `TYPED` and `FILTERED`.
     """

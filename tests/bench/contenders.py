@@ -1,4 +1,4 @@
-"""Who reads the same bytes: dcfs in each way it may run, its floors, and the mounts people use instead.
+"""The contenders that read the same bytes: dcfs in each mode, its floors, and the mounts people use instead.
 
 Each can be mounted with nothing fetched yet (`empty`), and mounted again with what it kept. The floors have
 their bytes in local files, so they are never cold.
@@ -23,7 +23,7 @@ PATIENCE = 180  # Seconds that one pass may take.
 
 @dataclass(frozen=True)
 class Programs:
-    """Binaries, where everybody may run them; `rclone` and `s3fs` only if they are there."""
+    """Binaries, at a path that every user can execute; `rclone` and `s3fs` only if installed."""
 
     dcfs: Path
     nullfs: Path
@@ -39,7 +39,7 @@ class Programs:
 
 @dataclass(frozen=True)
 class Account:
-    """On whose behalf a daemon and its reader run, in a folder of their own."""
+    """The account of a daemon and its reader, in a folder of their own."""
 
     title: str
     folder: Path
@@ -52,7 +52,7 @@ class Account:
 
     @property
     def environment(self):
-        """Nothing of the person who runs the bench: no settings, keys or proxies."""
+        """Nothing from the environment of the person who runs the bench: no settings, keys or proxies."""
         homes = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
         keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL")
         nothing = dict.fromkeys((*keys, "http_proxy", "HTTP_PROXY", "https_proxy"), "")
@@ -61,7 +61,7 @@ class Account:
 
 @contextlib.contextmanager
 def accounts(folder, catalog):
-    """root and an ordinary user, or whoever runs this; each with a copy of the catalog."""
+    """root and an ordinary user, or only the current user; each with a copy of the catalog."""
     if os.geteuid() != 0:
         yield [_furnished(Account("user", folder / "user"), catalog)]
         return
@@ -128,7 +128,7 @@ class Mounted:
 
 
 class Contender:
-    """Somebody who mounts; `cpus` is the prefix of a pinned run."""
+    """A program that mounts; `cpus` is the prefix of a pinned run."""
 
     fetches = True  # Whether it has to ask the server.
     peer = False
@@ -156,7 +156,7 @@ class Contender:
 
 
 class Dcfs(Contender):
-    """Versions are packed before anything is measured: what is cold is the bytes."""
+    """Versions are packed before anything is measured: only the bytes are cold."""
 
     def __init__(self, programs, account, options=(), title=""):
         super().__init__(f"dcfs, {title or account.title}", account)
@@ -204,7 +204,7 @@ class Null(Contender):
 
 
 class Local(Contender):
-    """No file system of ours at all: the files where they are."""
+    """No FUSE at all: the files in place."""
 
     fetches = False
 
@@ -222,7 +222,7 @@ class Local(Contender):
 
 
 class Rclone(Contender):
-    """rclone mount with its whole cache, spared what a person who reads only would spare it."""
+    """rclone mount with its full cache, without work that a read-only user would not need."""
 
     peer = True
 
@@ -238,7 +238,7 @@ class Rclone(Contender):
 
 
 class S3fs(Contender):
-    """s3fs with its cache; what it knows of files it keeps."""
+    """s3fs with its cache; it keeps its metadata."""
 
     peer = True
 
@@ -252,7 +252,7 @@ class S3fs(Contender):
 
 
 def known(programs):
-    """Which of the options that `dcfs mount` may have it has: its help, and what it says of a wrong one."""
+    """The options that this `dcfs mount` supports, from its help and its error for a wrong one."""
     asked = [["mount", "--help"], ["mount", "-o", "no-such-option", "/nonexistent"]]
     told = [subprocess.run([programs.dcfs, *words], capture_output=True, text=True) for words in asked]
     text = "".join(one.stdout + one.stderr for one in told)

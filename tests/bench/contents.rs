@@ -1,6 +1,6 @@
-//! Real bytes for the do-nothing file system: files of a folder, in each way that FUSE lets one be opened.
+//! Real bytes for the do-nothing file system: files of a folder, in each way that FUSE can open one.
 //!
-//! A file is opened once and stays open, with its backing id: whoever keeps less has more to do.
+//! A file is opened once and stays open, with its backing id: any file system that keeps less has more to do.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,7 +13,7 @@ use fuser::{
     BackingId, Errno, FileHandle, FopenFlags, InitFlags, KernelConfig, ReplyData, ReplyOpen,
 };
 
-/// What readahead of FUSE gains from: `docs/benchmarks.md`.
+/// Readahead from which FUSE benefits: see `docs/benchmarks.md`.
 const READ_AHEAD_KB: &str = "1024";
 
 thread_local! {
@@ -26,11 +26,11 @@ thread_local! {
 pub enum Mode {
     /// The kernel drops its pages at each open.
     Plain,
-    /// The kernel keeps its pages.
+    /// The kernel keeps its page cache.
     Keep,
-    /// The kernel reads the file itself.
+    /// The kernel reads the file directly (passthrough).
     Passthrough,
-    /// The kernel is told once that opening needs no answer.
+    /// The kernel learns once that opens need no reply.
     NoOpen,
 }
 
@@ -54,7 +54,7 @@ pub struct Contents {
     files: Vec<Content>,
 }
 
-/// One file, opened when it is first wanted.
+/// One file, opened on first use.
 struct Content {
     path: PathBuf,
     file: OnceLock<File>,
@@ -124,7 +124,7 @@ impl Content {
     }
 }
 
-/// Widens the readahead of a mount that stands, where this process may; waits until it answers.
+/// Increases the readahead of an existing mount, if this process may; waits until it responds.
 pub fn read_ahead(mountpoint: &str) -> io::Result<()> {
     let device = std::fs::metadata(mountpoint)?.dev();
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));

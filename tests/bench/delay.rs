@@ -1,8 +1,8 @@
 //! A proxy that makes a server distant: every answer begins some milliseconds later.
 //!
-//! What a client sends is passed on that much later, in order; what the server sends passes at once. So
-//! neither the rate of bytes nor the number of requests under way is limited: a request is small.
-//! The timer of tokio counts whole milliseconds, so 20 are 20 to 21.
+//! Data from a client is passed on that much later, in order; data from the server at once. So neither the
+//! bandwidth nor the number of concurrent requests is limited: requests are small. The timer of tokio counts
+//! whole milliseconds, so 20 are 20 to 21.
 //!
 //!     bench_delay PORT SERVER_PORT MILLISECONDS
 
@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes taken from the server at a time: few system calls, and it stays in the processor's cache.
+/// Bytes read from the server at a time: few system calls, and they stay in the processor's cache.
 const ROOM: usize = 256 << 10;
 
-/// More than any request has.
+/// Larger than any request.
 const REQUEST: usize = 16 << 10;
 
-/// One thread: a second one would be one more to wake for each answer.
+/// One thread: a second one would have to be woken for each answer.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let [port, server, delay] = arguments();
@@ -54,7 +54,7 @@ async fn connect(client: TcpStream, server: u16, delay: Duration) -> io::Result<
     take(from_client, delay, &sender).await
 }
 
-/// Puts down when each piece of a request is due.
+/// Records when each piece of a request is due.
 async fn take(
     mut client: OwnedReadHalf,
     delay: Duration,

@@ -1,4 +1,4 @@
-"""What the benches of writing share: objects to list, near and in a bucket, and programs run with their memory looked at."""
+"""Shared by the benches of writing: objects to list, near and in a bucket, and programs run with their memory sampled."""
 
 import contextlib
 import itertools
@@ -14,13 +14,13 @@ import store
 from machine import Cost
 
 NAME = "bench"
-FULL = 200_000  # Bounds are for so many objects, or more: starting takes its time too.
-CHANGED = 100  # One of so many objects is another when the delta is asked for.
+FULL = 200_000  # The bounds hold for this many objects or more: starting takes time as well.
+CHANGED = 100  # One in this many objects has changed when the delta is requested.
 
 
 @dataclass
 class Place:
-    """Objects to list: where they are for each program, and how a part of them changes."""
+    """Objects to list: their address for each program, and how a part of them changes."""
 
     title: str
     count: int
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass
 class Desk:
-    """What the parts share: programs, folders, the most memory that each was seen with."""
+    """State shared by the parts: programs, folders, and the peak memory of each."""
 
     bench: object
     times: int
@@ -55,14 +55,14 @@ class Desk:
 
     @property
     def environment(self):
-        """Nothing of the person who runs the bench."""
+        """Nothing from the environment of the person who runs the bench."""
         own = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), str(self.folder / "home"))
         moving = ("AWS_", "DATACHAIN_", "DCFS_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(moving) and not name.lower().endswith("_proxy")}
         return {**kept, **own, "DATACHAIN_NO_ANALYTICS": "1"}
 
     def run(self, who, what, command, **options):
-        """The cost of a command, remembered by `who` did `what`."""
+        """The cost of a command, recorded as `who` doing `what`."""
         cost = machine.cost([str(word) for word in command], env=self.environment, **options)
         self.remember(who, what, cost)
         return cost
@@ -78,7 +78,7 @@ class Desk:
         return self.run("dcfs", what, [self.bench.dcfs, *words], **options)
 
     def datachain(self, what, script, folder):
-        """DataChain in a process of its own, timed after its imports; `None` where it is not installed or fails."""
+        """DataChain in a process of its own, timed after its imports; `None` if it is not installed or fails."""
         python = filters.interpreter("datachain")
         if not python:
             return None
@@ -117,7 +117,7 @@ def local(desk, count):
 
 @contextlib.contextmanager
 def bucket(desk, count):
-    """A bucket of the same objects; what it lists is what the file of keys says when the server starts."""
+    """A bucket of the same objects; it lists the contents of the file of keys when the server starts."""
     folder = desk.folder / f"s3-{count}"
     folder.mkdir()
     port = store.free_port()
@@ -164,7 +164,7 @@ def change(place, turn):
 
 
 def expect(found, wanted):
-    """A fast wrong answer is no figure."""
+    """A fast wrong answer does not count."""
     if found != wanted:
         raise SystemExit(f"{found} rows, and not {wanted}")
 

@@ -1,11 +1,11 @@
-//! A client without a file system: what `object_store` alone makes of the same server.
+//! A client without a file system: the speed of `object_store` alone with the same server.
 //!
 //!     bench_direct ENDPOINT BUCKET sequential KEY SIZE
 //!     bench_direct ENDPOINT BUCKET files PREFIX NAMES IN_FLIGHT
 //!     bench_direct ENDPOINT BUCKET random KEY SIZE BLOCK READS IN_FLIGHT
 //!
-//! Prints seconds and bytes. Bodies are dropped as they come: no copy, no order, no file. `sequential`
-//! has 8 ranges of 8 MiB under way; NAMES is a file of a name a line, PREFIX goes before each.
+//! Prints seconds and bytes. Bodies are dropped as they arrive: no copy, no order, no file. `sequential` has 8
+//! concurrent ranges of 8 MiB; NAMES is a file with a name per line, PREFIX is prepended to each.
 
 mod bucket;
 mod offsets;
@@ -21,7 +21,7 @@ use object_store::{GetOptions, ObjectStore};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What one GET asks for: a key, and a range where it is not the whole.
+/// The target of one GET: a key, and a range unless it is the whole object.
 type Wanted = (Path, Option<Range<u64>>);
 
 const RANGE: u64 = 8 << 20;
@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is asked for, and how many requests are under way at a time.
+/// The requests, and their maximum concurrency.
 fn wanted(what: &[&str]) -> Result<(Vec<Wanted>, usize)> {
     Ok(match what {
         ["sequential", key, size] => {
@@ -72,7 +72,7 @@ fn of(key: &str, ranges: impl Iterator<Item = Range<u64>>) -> Result<Vec<Wanted>
     Ok(ranges.map(|range| (key.clone(), Some(range))).collect())
 }
 
-/// Asks for everything and answers how many bytes came. A task for each request, so that all CPUs help.
+/// Fetches everything and returns the number of bytes. A task per request, so that all CPUs help.
 async fn fetch(store: Arc<AmazonS3>, wanted: Vec<Wanted>, in_flight: usize) -> Result<u64> {
     let requests = wanted.into_iter().map(|wanted| tokio::spawn(one(Arc::clone(&store), wanted)));
     let counts = stream::iter(requests).buffer_unordered(in_flight);

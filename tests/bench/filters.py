@@ -1,6 +1,6 @@
 """Filters, against SQLite counting the same rows, DataChain's count() and numpy.
 
-Nothing is remembered but what a part is about: every repetition asks with a constant that was never asked before.
+Only the cache that a part is about is used: every repetition uses a new constant.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parent.parent / ".venv" / "bin" / "python"
 LISTED = 10_000
 NEAREST = 10
-FULL = 1_000_000  # The bounds are those of catalogs this large: below, the time is that of FUSE.
+FULL = 1_000_000  # The bounds are those of catalogs this large: below, FUSE dominates the time.
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A filter with a hole for a constant, as each program writes it, and what it may cost of SQLite's time."""
+    """A filter with a hole for a constant, as written for each program, and its bound as a part of SQLite's time."""
 
     title: str
     ours: str
@@ -57,7 +57,7 @@ KINDS = [
 
 
 class Set:
-    """A catalog, a warm connection of SQLite to it, and constants that were not asked yet."""
+    """A catalog, a warm connection of SQLite to it, and unused constants."""
 
     def __init__(self, bench, count, vectors):
         self.count, self.vectors = count, vectors
@@ -78,7 +78,7 @@ class Set:
             os.listdir(bench.version)  # the pack of names is built
 
     def fresh(self, kind):
-        """A constant for `kind`, and the time and the rows that SQLite takes and finds for it, warm."""
+        """A constant for `kind`, and SQLite's time and row count for it, warm."""
         constant = next(self.constants[kind.constant])
         took, rows = self.counted(kind.sql.format(constant))
         return constant, took, rows
@@ -93,13 +93,13 @@ class Set:
         self.counted("1")
 
     def bounded(self, text):
-        """The verdict, where a bound is meant for so many rows."""
+        """The verdict, if a bound applies to this many rows."""
         return text if self.count >= FULL else ""
 
 
 @contextlib.contextmanager
 def sets(bench, counts):
-    """The catalogs; those with vectors are a million rows at most. Large ones go afterwards."""
+    """The catalogs; those with vectors have at most a million rows. Large ones are removed afterwards."""
     wanted = [(count, vectors) for count in counts for vectors in (False, True) if not vectors or count <= FULL]
     made = [Set(bench, count, vectors) for count, vectors in wanted]
     try:
@@ -112,7 +112,7 @@ def sets(bench, counts):
 
 
 def read_count(bench, filter):
-    """Seconds to read `_count` of a query directory, and what it says."""
+    """Seconds to read `_count` of a query directory, and its contents."""
     since = time.perf_counter()
     file = os.open(f"{bench.version}/{filter}/_count", os.O_RDONLY)
     text = os.read(file, 64)
@@ -129,7 +129,7 @@ def compared(bench, one, kind):
 
 
 def check(filter, found, rows):
-    """Both must find the same rows: a fast wrong answer is no figure."""
+    """Both must find the same rows: a fast wrong answer does not count."""
     if found != rows:
         raise SystemExit(f"{filter}: {found} rows by dcfs, and {rows} by the other")
 
@@ -140,16 +140,16 @@ def medians(rounds):
 
 
 def part_of(ours, theirs):
-    """A ratio as a person says it."""
+    """A ratio as text, e.g. `1/50`."""
     return f"1/{theirs / ours:.0f}" if theirs > 2 * ours else f"{ours / theirs:.2f}"
 
 
 def warm(bench, made, times, verdict):
     bench.say("\n### Packed columns\n")
     bench.say(
-        "`_count` of a query directory, its columns packed, each time with a constant never asked before; against "
+        "`_count` of a query directory, its columns packed, each time with a new constant; against "
         "`SELECT count(*)` with the same WHERE on an open connection, the page cache warm. \"vectors\": 64 floats as "
-        "JSON text in every row, that SQLite has to step over.\n"
+        "JSON text in every row, which SQLite has to skip.\n"
     )
     bench.table("rows", "filter", "SQLite, ms", "dcfs, ms", "ratio", "")
     for one in made:
@@ -166,7 +166,7 @@ def warm(bench, made, times, verdict):
 
 @contextlib.contextmanager
 def unpacked(bench, one):
-    """A mount of a version of which nothing but the names is packed."""
+    """A mount of a version of which only the names are packed."""
     for name in ("columns", "filters"):
         for folder in list(bench.cache.glob(f"packs/*/{name}")):
             shutil.rmtree(folder)
@@ -178,7 +178,7 @@ def unpacked(bench, one):
 def first(bench, made, times, verdict):
     bench.say("\n### The first filter\n")
     bench.say(
-        "The same, the first time that a column is asked for: packing included. Bound: 2.5 times SQLite. Anonymous "
+        "The same, for the first query of a column: packing included. Bound: 2.5 times SQLite. Anonymous "
         "memory is the peak while packing.\n"
     )
     bench.table("rows", "filter", "SQLite, s", "dcfs, s", "ratio", "", "peak anonymous, MiB")
@@ -245,8 +245,8 @@ def ranked(bench, one, where):
 def nearest(bench, made, times, verdict):
     bench.say("\n### Nearest rows\n")
     bench.say(
-        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time of another row, the vectors packed; "
-        "against numpy on a matrix of 32-bit floats in memory, its norms known. Bound: 100 ms, and no slower with a filter "
+        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time for another row, the vectors packed; "
+        "against numpy on a matrix of 32-bit floats in memory, with precomputed norms. Bound: 100 ms, and no slower with a filter "
         "before it.\n"
     )
     bench.table("rows x 64", "directory", "numpy, ms", "dcfs, ms", "")
@@ -327,7 +327,7 @@ def listing(bench, made, times, verdict):
 
 
 def matching(bench, filter):
-    """The files of a query directory as a tree for the do-nothing file system, and their number, which `_count` must tell."""
+    """The files of a query directory as a tree for the do-nothing file system, and their number, which `_count` must equal."""
     root = f"{bench.version}/{filter}"
     files = [f"{folder}/{name}"[len(root) + 1 :] for folder, _, names in os.walk(root) for name in names]
     images = [file for file in files if file.startswith("images/")]
@@ -345,14 +345,14 @@ def walked(root):
 
 
 def walked_anew(mount, top, root):
-    """The same, first of all that is asked of a mount but its top."""
+    """The same, as the first access to a mount except its top."""
     with mount:
         os.stat(top)
         return walked(root)
 
 
 def strangers(number):
-    """Names that programs look for and that are no filters."""
+    """Names that programs look for and that are not filters."""
     forms = [".git{}", "a-b{}.jpg", "node_modules{}", "2024-01-{:02}", "x{}.py"]
     return [form.format(n) for n in range(number // len(forms)) for form in forms]
 
@@ -382,13 +382,13 @@ def looked_up(mount, root, names, prefix):
 
 
 def kept(bench):
-    """Every file that columns and filters left in the cache directory."""
+    """Every file of columns and filters in the cache directory."""
     return sorted(str(file) for name in ("columns", "filters") for file in bench.cache.glob(f"packs/*/{name}/**/*"))
 
 
 def names(bench, made, times, verdict):
     number = 1000
-    bench.say("\n### Names that are no filters\n")
+    bench.say("\n### Names that are not filters\n")
     bench.say(
         f"`stat` of {number:,} names such as `.git`, `a-b.jpg`, `node_modules`, `2024-01-01` and `x.py` in the directory of a "
         "version, no column packed; against the do-nothing file system.\n"
@@ -424,11 +424,11 @@ def datachain(bench, made, times, verdict):
     bench.say("\n### DataChain's count()\n")
     python = interpreter("datachain")
     if not python:
-        bench.say("Not measured: there is no DataChain in the environment of the tests.")
+        bench.say("Not measured: DataChain is not installed in the environment of the tests.")
         return
     bench.say(
         "`dc.read_dataset(\"bench\").filter(...).count()` in a process of its own, timed after its imports; against `_count`, "
-        "packed, with a constant never asked before.\n"
+        "packed, with a new constant.\n"
     )
     bench.table("rows", "filter", "DataChain, ms", "dcfs, ms", "ratio")
     for one in made:
@@ -457,10 +457,10 @@ def both(bench, one, kind, python):
 def memory(bench, made, times, verdict):
     bench.say("\n### Memory\n")
     bench.say(
-        "Anonymous memory of one mount, nothing packed before: every filter above with constants of its own, the nearest "
+        "Anonymous memory of one mount, nothing packed before: every filter above with new constants, the nearest "
         "rows, the listing, the names. Bound: 300 MiB.\n"
     )
-    bench.table("rows", "after all of it, MiB", "peak, MiB", "")
+    bench.table("rows", "at the end, MiB", "peak, MiB", "")
     for one in made:
         with unpacked(bench, one) as process, machine.Peak(process.pid) as peak:
             everything(bench, one, times)
@@ -469,7 +469,7 @@ def memory(bench, made, times, verdict):
 
 
 def everything(bench, one, times):
-    """What the other parts ask, of one mount."""
+    """The questions of the other parts, on one mount."""
     for _ in range(times):
         for kind in KINDS:
             read_count(bench, kind.ours.format(next(one.constants[kind.constant])))

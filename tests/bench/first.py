@@ -1,4 +1,4 @@
-"""The first read in parts: what dcfs takes to receive, keep and hand on, beside the parts each by itself.
+"""The first read in parts: the time of dcfs to receive, keep and hand on, compared with each part alone.
 
 Seconds of CPU are those of the daemon, its threads that ended included, from before the first read until what was read is
 written: they are steady where the machine is shared and times are not. The floor is the sum of three programs: a client
@@ -16,16 +16,16 @@ import store
 from contenders import Dcfs, Null
 from lab import MIB, check
 
-SETTLE = 0.4  # Seconds until what was read is written.
+SETTLE = 0.4  # Seconds until the bytes read are written.
 
 
 def clock(pid):
-    """Seconds of CPU that a process has had, its threads that ended included."""
+    """CPU seconds of a process, including its ended threads."""
     return time.clock_gettime(~pid << 3 | 2)
 
 
 def switches(pid):
-    """Changes of thread, of those that live."""
+    """Context switches of the living threads."""
     total = 0
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/status") as lines:
@@ -45,11 +45,11 @@ def program(cpus, command, units):
 
 
 def first(lab, contender, url, cpus, units, expected, words):
-    """Seconds, CPU and changes of thread for each unit of one first read."""
+    """Seconds, CPU and context switches for each unit of one first read."""
     contender.empty()
     with contender.mounted(url, cpus) as mount:
         lab.list(mount, contender.account)
-        # What begins with a slash and is no path yet is below the mount.
+        # Arguments that begin with a slash but are not a path yet are below the mount.
         words = [mount.root / word[1:] if isinstance(word, str) and word.startswith("/") else word for word in words]
         before, had = clock(mount.pid), switches(mount.pid)
         seconds, count = lab.read(cpus, *words, account=contender.account)
@@ -60,7 +60,7 @@ def first(lab, contender, url, cpus, units, expected, words):
 
 
 class Row:
-    """What is read, in which unit, and by whom."""
+    """The data to read, the unit, and the reader."""
 
     def __init__(self, lab, title, unit, units, expected, words, direct, keep):
         self.lab, self.title, self.unit, self.units, self.expected = lab, title, unit, units, expected
@@ -79,7 +79,7 @@ class Row:
         return Null(self.lab.programs, self.lab.accounts[0], self.lab.data, "plain")
 
     def kept(self, cpus):
-        # A new one each time: ext4 steps over inodes that were freed lately (`contenders.retire`).
+        # A new one each time: ext4 steps over inodes that were freed recently (`contenders.retire`).
         folder = Path(tempfile.mkdtemp(dir=self.lab.data.folder))
         try:
             return program(cpus, [self.lab.programs.keeper, folder, *self.keep], self.units)
@@ -118,12 +118,12 @@ def measure(lab, verdict):
     """Every row under every condition, the members in turn."""
     lab.bench.say("\n### The first read in parts\n")
     lab.bench.say(
-        "*receive*: the direct client, one request in flight for small files, 8 ranges of 8 MiB for the large one; *sum and write*: the same bytes from "
+        "*receive*: the direct client, one request at a time for small files, 8 concurrent ranges of 8 MiB for the large one; *sum and write*: the same bytes from "
         "memory to files, with their checksums; *hand on*: the do-nothing file system. CPU of the daemon (or the program) in microseconds for each "
-        "unit, changes of its threads for each unit, and units a second. *floor* is the sum of the parts."
+        "unit, context switches of its threads for each unit, and units per second. *floor* is the sum of the parts."
     )
     lab.bench.say()
-    lab.bench.table("read", "server", "CPUs", "who", "per second", "CPU, us", "switches", "CPU / floor", "runs")
+    lab.bench.table("read", "server", "CPUs", "program", "per second", "CPU, us", "switches", "CPU / floor", "runs")
     for far, secure in ((0, False), (0, True)):
         for title, cpus in lab.conditions:
             with lab.server.serving(far, bool(cpus), secure) as url:

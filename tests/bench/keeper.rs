@@ -1,9 +1,9 @@
-//! What keeping costs by itself: bytes summed and written to files, which come from memory.
+//! The cost of caching alone: bytes from memory, checksummed and written to files.
 //!
 //!     bench_keeper FOLDER large SIZE           one file, 8 MiB at a time, with a CRC-32 of each 16 KiB
 //!     bench_keeper FOLDER files TREE PREFIX    a file of its size for each line `path<TAB>size` below PREFIX, with one CRC-32
 //!
-//! Prints seconds and bytes. A part of the floor that the first read stands beside (`first.py`).
+//! Prints seconds and bytes. A part of the floor with which the first read is compared (`first.py`).
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     }
     let seconds = since.elapsed().as_secs_f64();
     println!("{seconds} {}", sizes.iter().map(|(_, size)| size).sum::<usize>());
-    // The sums are used, so they are made.
+    // Used, so that the compiler does not remove the computation.
     eprintln!("{sums:08x}");
     Ok(())
 }

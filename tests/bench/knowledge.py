@@ -12,7 +12,7 @@ import catalog
 import machine
 from sql import TABLE, cost
 
-# Beside a File: with its path and size these are twelve columns.
+# With the path and size of the File these are twelve columns.
 WIDE = catalog.FILTERED | {
     f"more.{name}": (kind, declared, written, value)
     for name, kind, declared, written, value in [
@@ -25,7 +25,7 @@ WIDE = catalog.FILTERED | {
     ]
 }
 
-# What pages are made of.
+# The datasets that pages are made from.
 DATASETS = 200
 ROWS = 10_000
 
@@ -83,6 +83,6 @@ def pages(bench, datasets, verdict):
     share = datasets / DATASETS
     bench.say(
         f"\n`dcfs knowledge` of {datasets} datasets of {ROWS:,} rows, nothing packed: {first:.1f} s, {verdict(first, 10 * share)} (bound: {10 * share:.0f} s); "
-        f"where nothing changed: {again:.2f} s, {verdict(again, 0.3)} (bound: 0.3 s). The largest page has {largest:,} bytes, {verdict(largest, 6 << 10)}; the index "
-        f"{index:.0f} for each dataset, {verdict(index, 120)} (bound: 120)."
+        f"again without changes: {again:.2f} s, {verdict(again, 0.3)} (bound: 0.3 s). The largest page has {largest:,} bytes, {verdict(largest, 6 << 10)}; the index "
+        f"{index:.0f} bytes for each dataset, {verdict(index, 120)} (bound: 120)."
     )

@@ -1,4 +1,4 @@
-"""What the benches of bytes share: the data, a reader, contenders in turn, a table of all and one of bounds."""
+"""Shared by the benches of bytes: the data, a reader, contenders in turn, a table of all and one of bounds."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ class Sizes:
     """How much is read, and how often."""
 
     times: int
-    patient: float  # Seconds: a story that has taken longer in all is not told again.
-    brief: float  # The same of peers, and of what is only reported.
+    patient: float  # Seconds: a story that took longer in total is not repeated.
+    brief: float  # The same for peers, and for values that are only reported.
     large: int
     files: int
     sample: dict  # Small files that are read one at a time, or by a slow mount, near and far.
@@ -46,7 +46,7 @@ QUICK = Sizes(
 
 @dataclass
 class Story:
-    """What a contender does from nothing; answers seconds of each unit, by the name of the pass."""
+    """The passes of a contender from an empty state; returns seconds for each unit, by the name of the pass."""
 
     tell: Callable
     patience: float
@@ -54,7 +54,7 @@ class Story:
 
 @dataclass
 class Lab:
-    """What all measurements share."""
+    """State shared by all measurements."""
 
     bench: object
     sizes: Sizes
@@ -81,7 +81,7 @@ class Lab:
         return float(seconds), int(count)
 
     def names(self, names, title):
-        """A file of a name a line."""
+        """A file with a name per line."""
         listed = self.data.folder / f"names-{title}"
         listed.write_text("".join(f"{name}\n" for name in names))
         return listed
@@ -92,7 +92,7 @@ class Lab:
             self.read((), 1, "list", folder, account=account)
 
     def compare(self, mount, account):
-        """Whether the large file is the server's, byte by byte."""
+        """Checks that the large file equals the server's, byte by byte."""
         command = [*account.prefix, "cmp", self.data.bucket / store.LARGE, mount.root / store.LARGE]
         subprocess.run(command, check=True, timeout=contenders.PATIENCE, stdout=subprocess.DEVNULL)
 
@@ -105,20 +105,20 @@ class Lab:
         return [("one", machine.PINNED), ("free", [])] if (os.cpu_count() or 1) > 1 else [("free", [])]
 
     def skip(self, name, why):
-        """Says once that somebody cannot take part."""
+        """Reports once that a contender is left out."""
         if (name, str(why)) not in self.told:
             self.told.add((name, str(why)))
             self.bench.later.append(f"Not measured: {name}: {why}.")
             print(f"skipped: {name}: {why}", file=sys.stderr)
 
     def remember(self, contender, part, mount):
-        """The most memory of a contender in each part."""
+        """The peak memory of a contender in each part."""
         if found := mount.memory():
             most = self.memory.setdefault(contender.name, {}).get(part, (0, 0))
             self.memory[contender.name][part] = tuple(map(max, most, found))
 
     def ours(self):
-        """dcfs as each account, and without OPEN messages if it can; the first is the one to compare."""
+        """dcfs as each account, and without OPEN messages if supported; the first is the one to compare."""
         found = [Dcfs(self.programs, account) for account in self.accounts]
         if "noopen" in self.known:
             found.insert(1, Dcfs(self.programs, self.accounts[0], ["-o", "noopen"], "noopen"))
@@ -149,13 +149,13 @@ class Lab:
 
 
 def check(found, expected):
-    """A fast wrong answer is no figure."""
+    """A fast wrong answer does not count."""
     if found != expected:
         raise RuntimeError(f"{found} bytes came, and not {expected}")
 
 
 def in_turn(lab, stories):
-    """The median of every figure of every story, and how many there are; who fails or is slow drops out."""
+    """The median of every figure of every repetition, and their number; contenders that fail or are slow drop out."""
     rounds, left = {name: [] for name in stories}, {name: one.patience for name, one in stories.items()}
     for _ in range(lab.sizes.times):
         for name in [name for name in stories if left[name] > 0]:
@@ -179,11 +179,11 @@ class Table:
 
     def __init__(self, bench, unit, *columns):
         self.bench, self.columns, self.bounds = bench, columns, []
-        bench.say(f"\nIn {unit} a second.\n")
-        bench.table("CPUs", *columns, "who", *PASSES, "runs")
+        bench.say(f"\nIn {unit} per second.\n")
+        bench.table("CPUs", *columns, "program", *PASSES, "runs")
 
     def add(self, cells, found):
-        """A row for each of `found`, as `in_turn` answers them."""
+        """A row for each of `found`, as returned by `in_turn`."""
         for name, one in found.items():
             rates = [f"{1 / one[measure]:,.0f}" if measure in one else "" for measure in PASSES]
             self.bench.row(*cells, name, *rates, one["runs"])
@@ -197,8 +197,8 @@ class Table:
             self.bounds.append((cells, told, times[0] / times[1], most))
 
     def compare(self, verdict):
-        self.bench.say("\nAgainst the bounds, as ratios of time.\n")
-        self.bench.table("CPUs", *self.columns, "dcfs", "against", "ratio", "bound", "")
+        self.bench.say("\nCompared with the bounds, as ratios of time.\n")
+        self.bench.table("CPUs", *self.columns, "dcfs", "baseline", "ratio", "bound", "")
         for cells, names, ratio, most in self.bounds:
             self.bench.row(*cells, *names, f"{ratio:.2f}", f"{most:g}", verdict(round(ratio, 2), most))
 

@@ -1,9 +1,10 @@
-//! A bare listing: what `object_store` alone makes of a folder or a bucket, each object looked at and dropped.
+//! A bare listing: the speed of `object_store` alone on a folder or a bucket; each object is examined and
+//! dropped.
 //!
 //!     bench_list local FOLDER
 //!     bench_list s3 ENDPOINT BUCKET
 //!
-//! Prints seconds and how many there are.
+//! Prints seconds and the number of objects.
 
 mod bucket;
 

@@ -1,10 +1,10 @@
-//! A bucket that can only be listed, as fast as it goes: keys come from a file and answers from memory.
+//! A bucket that can only be listed, as fast as possible: keys come from a file and answers from memory.
 //!
 //!     bench_lister PORT KEYS
 //!
-//! KEYS has a line `key<TAB>size` for each object, sorted. Answers ListObjects, ListObjectsV2 and ListObjectVersions, a thousand keys
-//! at a time, with `prefix`, `delimiter`, `start-after` and the tokens; an etag is made of key and size. Any bucket
-//! is this one, and nothing is looked at twice.
+//! KEYS has a line `key<TAB>size` for each object, sorted. Answers ListObjects, ListObjectsV2 and
+//! ListObjectVersions, a thousand keys at a time, with `prefix`, `delimiter`, `start-after` and the tokens; an
+//! etag is derived from key and size. Every bucket name is accepted, and nothing is computed twice.
 
 use std::fmt::Write as _;
 use std::io;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Keys of one answer, at most.
+/// Maximum of keys in one answer.
 const PAGE: usize = 1000;
 
 /// Every object: its key and its size.
@@ -60,12 +60,12 @@ async fn serve(client: TcpStream, keys: Keys) -> io::Result<()> {
     Ok(())
 }
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Default)]
 struct Asked {
     prefix: String,
     has_delimiter: bool,
-    /// The key to go on after.
+    /// The key to continue after.
     after: String,
     most: usize,
     is_versions: bool,
@@ -92,7 +92,8 @@ impl Asked {
         asked
     }
 
-    /// The first key of the answer: after the last one, and after all that a common prefix stood for.
+    /// The index of the first key of the answer: after the last one, and after all keys that a common prefix
+    /// stood for.
     fn start(&self, keys: &[(String, u64)]) -> usize {
         let is_group = self.has_delimiter && self.after.ends_with('/');
         keys.partition_point(|(key, _)| {

@@ -16,7 +16,7 @@ UNMOUNT = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
 
 
 def describe():
-    """One line about this machine."""
+    """A line about this machine."""
     cpu = next(l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = next(l.split("=")[1].strip().strip('"') for l in open("/etc/os-release") if l.startswith("PRETTY"))
@@ -51,13 +51,13 @@ def _status(pid, name):
 
 
 def medians(times, *runs):
-    """The median of each of `runs`, taken in turn, so that other load on the machine meets all."""
+    """The median of each of `runs`, taken in turn, so that other load on the machine affects all."""
     rounds = [[run() for run in runs] for _ in range(times)]
     return [statistics.median(column) for column in zip(*rounds)]
 
 
 class Peak:
-    """The highest anonymous memory of a process while the block runs; `resident`: all of it that was in RAM."""
+    """The peak anonymous memory of a process while the block runs; `resident`: everything that was in RAM."""
 
     def __init__(self, pid):
         self.pid, self.mib, self.resident, self.done = pid, 0.0, 0.0, threading.Event()
@@ -80,7 +80,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a program took: seconds, the most MiB of anonymous and of all resident memory; what it printed."""
+    """The cost of a program: seconds, peak anonymous and peak resident memory in MiB; and its output."""
 
     seconds: float
     anonymous: float
@@ -103,7 +103,7 @@ def cost(command, **options):
 
 
 def _mounts(point, room):
-    """What is mounted at a place, seen by this process or by `room`."""
+    """The mount at a path, seen by this process or by `room`."""
     with open(f"/proc/{room or 'self'}/mountinfo") as lines:
         return [line for line in lines if line.split(" ")[4] == str(point)]
 
@@ -144,7 +144,7 @@ def _last(errors):
 
 
 def touch(size):
-    """Has the host of a virtual machine give it `size` bytes, at most a third of what is available.
+    """Makes the host of a virtual machine provide `size` bytes, at most a third of the available memory.
 
     Memory that was never used costs a fault of the host for each page: the first file written to the page cache
     took ten times as long as the next.
@@ -156,7 +156,7 @@ def touch(size):
 
 
 def end(process):
-    """Waits for a process to end by itself, and ends it where it does not."""
+    """Waits for a process to end by itself, and kills it otherwise."""
     for ask in (lambda: None, process.terminate, process.kill):
         ask()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What a row costs that a program sees, against `xargs` and DataChain's `map`, over the same files.
+"""The cost per row of running a program, against `xargs` and DataChain's `map`, over the same files.
 
 Every figure is a whole command: its start, reading the rows, the program, keeping and publishing the answers. Processor time is that of all processes.
 """
@@ -36,7 +36,7 @@ def vector(file) -> list[float]:
 DATACHAIN = """
 import datachain as dc
 
-# Another function each time: DataChain goes on from the checkpoint of an equal one, and computes nothing.
+# Another function each time: DataChain continues from the checkpoint of an equal one, and computes nothing.
 def size_{number}(file) -> int:
     return len(file.read()) + {number} - {number}
 
@@ -48,7 +48,7 @@ SETTINGS = {"default": "", "prefetch=0": "prefetch=0", "parallel=2": "parallel=2
 
 
 def files(folder):
-    """A catalog of so many files of 2 KiB."""
+    """A catalog with this many files of 2 KiB."""
     (folder / "files").mkdir(parents=True)
     for n in range(FILES):
         (folder / "files" / f"{n:05}.bin").write_bytes(b"%06d" % n * (SIZE // 6))
@@ -84,8 +84,8 @@ def measure(bench):
         return wall / FILES, cpu / FILES
 
     bench.say(f"\n## Programs over {FILES:,} files of 2 KiB\n")
-    bench.say("Per row, start and publishing in it.\n")
-    bench.table("what", "processor", "wall", "processor, as a part", "bound")
+    bench.say("Times per row, including start and publishing.\n")
+    bench.table("run", "CPU", "wall", "CPU, ratio", "bound")
     theirs = {which: datachain(which) for which in SETTINGS}
     for which, figures in theirs.items():
         row(f"DataChain `map`, {which}", figures, {})
@@ -103,7 +103,7 @@ def measure(bench):
         against["GNU parallel"] = wall / FILES, cpu / FILES
     row("`dcfs map`, a process for each file (E3)", each, against, "1.15, 1/4")
     row("`dcfs map --step hash`", ours("hash", "--step", "hash"), {})
-    row("768 floats a row (E7, Python's part in it)", ours("vector", "--", python, "vector.py:vector"), {"the function alone": one})
+    row("768 floats per row (E7, with Python's part)", ours("vector", "--", python, "vector.py:vector"), {"the function alone": one})
     few = ("--where", "file.path < '00400.bin'", "--", python, "busy.py:busy")
     single, double = ours("b1", *few, rows=400), ours("b2", "--jobs", "2", *few, rows=400)
-    bench.row("10 ms of processor a row (E5)", "", f"{double[0] * 1e6:,.0f} us with 2 jobs", f"{single[0] / double[0]:.2f} times as fast as with one", "1.9")
+    bench.row("10 ms of CPU per row (E5)", "", f"{double[0] * 1e6:,.0f} us with 2 jobs", f"{single[0] / double[0]:.2f} times as fast as with one", "1.9")

@@ -20,7 +20,7 @@ norms = numpy.linalg.norm(vectors, axis=1)
 
 
 def nearest(row):
-    """Indexes of the rows that are nearest, the nearest first."""
+    """Indexes of the nearest rows, nearest first."""
     vector = vectors[row - 1]
     distances = 1 - vectors @ vector / (norms * numpy.linalg.norm(vector))
     some = numpy.argpartition(distances, 4 * number)[: 4 * number]

@@ -1,9 +1,9 @@
-//! A file system that does nothing but answer: the floor of FUSE itself, to measure against.
+//! A file system that does nothing but answer: the floor of FUSE itself, to compare with.
 //!
-//! It serves a tree given as lines of `path<TAB>size` from vectors in memory, with the same replies,
-//! the same cache times, threads and options as dcfs: what differs is only where answers come from.
-//! Files are zeros, or with FOLDER the files of the same paths below it, opened as MODE says: `plain`,
-//! `keep`, `passthrough` or `noopen`.
+//! It serves a tree given as lines of `path<TAB>size` from vectors in memory, with the same replies, the same
+//! cache times, threads and options as dcfs: only the source of answers differs. Files are zeros, or with
+//! FOLDER the files with the same paths below it, opened as MODE says: `plain`, `keep`, `passthrough` or
+//! `noopen`.
 //!
 //!     bench_nullfs TREE MOUNTPOINT [FOLDER MODE]
 
@@ -29,13 +29,13 @@ const USAGE: &str = "bench_nullfs TREE MOUNTPOINT [FOLDER MODE]";
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A file or a directory; its inode number is its index and 1.
+/// A file or a directory; its inode number is its index plus 1.
 enum Node {
     File(u64),
     Directory { names: HashMap<OsString, usize>, order: Vec<(OsString, usize)> },
 }
 
-/// The whole tree, and where the bytes of its files are, if they are real.
+/// The whole tree, and the folder of its files' bytes, if they are real.
 struct Null {
     nodes: Vec<Node>,
     contents: Option<Contents>,
@@ -80,7 +80,7 @@ impl Null {
     /// The path of every node, in order.
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
         let mut paths = vec![PathBuf::new(); self.nodes.len()];
-        // A directory is made before what is in it.
+        // A directory is created before its contents.
         for (index, node) in self.nodes.iter().enumerate() {
             if let Node::Directory { order, .. } = node {
                 for (name, child) in order {

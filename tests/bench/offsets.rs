@@ -1,6 +1,7 @@
 //! The same random blocks of a file for every competitor.
 
-/// The offsets of `reads` blocks of a file of `size` bytes: in random order, none twice before all were read.
+/// The offsets of `reads` blocks of a file of `size` bytes: in random order, none repeated before all were
+/// read.
 pub fn offsets(size: u64, block: u64, reads: usize) -> Vec<u64> {
     let mut blocks: Vec<u64> = (0..(size / block).max(1)).collect();
     let mut state = 62;

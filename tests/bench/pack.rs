@@ -1,12 +1,12 @@
-//! What packing a version costs, and what asking it costs after.
+//! The cost of packing a version, and of queries afterwards.
 //!
-//! For three shapes of names: seconds per million rows, anonymous memory at its highest, bytes per
-//! entry, look-ups a second, children listed a second. Rows come from a loop, so nothing of a
-//! catalog is in the figures. Each shape runs in a process of its own, for memory is a process's.
+//! For three shapes of names: seconds per million rows, peak anonymous memory, bytes per entry, lookups per
+//! second, children listed per second. Rows come from a loop, so the catalog does not affect the figures. Each
+//! shape runs in a process of its own, because memory is measured per process.
 //!
 //!     cargo run --release --example bench_pack -- [ROWS] [sequential|class-hash|uuid] [clash]
 //!
-//! `clash` makes every thousandth row claim the name of the row before it: the second pass runs.
+//! `clash` gives every thousandth row the name of the row before it: the second pass runs.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -42,14 +42,14 @@ fn in_own_process(shape: &str, rows: u64, clash: bool) {
     assert!(status.success(), "{shape} failed");
 }
 
-/// Rows made up as they are asked for.
+/// Rows generated on demand.
 struct Synthetic<'a> {
     shape: &'a str,
     rows: u64,
     clash: bool,
 }
 
-/// A stream of numbers that look random (splitmix64), the same on every run.
+/// Pseudo-random numbers (splitmix64), the same in every run.
 fn scramble(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -162,7 +162,7 @@ fn bench(shape: &str, rows: u64, clash: bool) {
     fs::remove_dir_all(&cache).expect("removed");
 }
 
-/// Walks to random rows' files; gives components found and the time it took.
+/// Looks up random rows' files; returns the number of components found and the time it took.
 fn look_up(pack: &Pack, source: &Synthetic<'_>, root: Dir) -> (u64, Duration) {
     let tries = 200_000_u64;
     let paths: Vec<String> = (0..tries).map(|n| source.path(scramble(n) % source.rows)).collect();
@@ -201,7 +201,7 @@ fn list_all(pack: &Pack, root: Dir) -> (u64, Duration) {
     (children, started.elapsed())
 }
 
-/// Bytes of the pack's files that end so.
+/// Total size of the pack's files with this suffix.
 fn bytes_of(cache: &std::path::Path, end: &str) -> u64 {
     let pack = fs::read_dir(cache).expect("readable").next().expect("a pack").expect("readable");
     let files = fs::read_dir(pack.path()).expect("readable").map(|e| e.expect("readable"));
@@ -211,14 +211,14 @@ fn bytes_of(cache: &std::path::Path, end: &str) -> u64 {
         .sum()
 }
 
-/// Bytes of anonymous memory of this process now.
+/// Anonymous memory of this process in bytes.
 fn anonymous() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-/// Looks at the anonymous memory every few milliseconds.
+/// Samples the anonymous memory every few milliseconds.
 struct Watch {
     over: Arc<AtomicBool>,
     most: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! A program that reads: so quick itself that what it waits for is the file system.
+//! A program that reads: so fast itself that it measures the file system.
 //!
 //!     bench_reader JOBS sequential FILE
 //!     bench_reader JOBS files FOLDER NAMES     job k of n reads every n-th name, from the k-th on
@@ -6,8 +6,8 @@
 //!     bench_reader 1 list FOLDER
 //!     bench_reader 1 forget FILE               the kernel drops the pages it holds of a file
 //!
-//! Prints seconds and bytes. Each job is a process of its own; the clock runs from the first job's
-//! first read to the last job's last. NAMES is a file of a name a line.
+//! Prints seconds and bytes. Each job is a process of its own; the clock runs from the first job's first read
+//! to the last job's last. NAMES is a file with a name per line.
 
 mod offsets;
 
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Starts the jobs, lets them go at once, and adds up what they say.
+/// Starts the jobs, releases them at once, and sums their results.
 fn lead(jobs: usize, what: &[String]) -> Result<()> {
     let own = std::env::current_exe()?;
     let start = |number: usize| {
@@ -75,7 +75,7 @@ fn line(voice: &mut impl BufRead) -> Result<String> {
     if line.is_empty() { Err("a job failed".into()) } else { Ok(line) }
 }
 
-/// One job: ready, waits for the others, reads, tells when and how much.
+/// One job: reports that it is ready, waits for the others, reads, reports time and bytes.
 fn job(number: usize, jobs: usize, what: &[&str]) -> Result<()> {
     let mut work = prepare(number, jobs, what)?;
     println!("ready");
@@ -91,7 +91,7 @@ fn now() -> Result<u128> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())
 }
 
-/// Everything that can be done before the clock runs; what is left is reading.
+/// Does everything that can be done before the clock starts; the rest is reading.
 fn prepare(number: usize, jobs: usize, what: &[&str]) -> Result<Box<dyn FnMut() -> Result<u64>>> {
     let mut room = vec![0; ROOM];
     Ok(match *what {

@@ -23,7 +23,7 @@ TABLE = "ds_local_local_bench_1_0_0"
 
 @dataclass(frozen=True)
 class Question:
-    """A statement as each says it, and the bound on dcfs's time as a part of SQLite's."""
+    """A statement in each dialect, and the bound on dcfs's time as a part of SQLite's."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ QUESTIONS = [
 
 
 def cost(command, **options):
-    """Seconds of wall and of processor time of a command, and what it printed."""
+    """Wall and processor seconds of a command, and its output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     since = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, **options)
@@ -111,8 +111,8 @@ def half(folder):
 
 def sql(bench, counts, times, verdict):
     bench.say("\n## SQL\n")
-    bench.say("Whole commands, warm; DuckDB within a process. Bounds are parts of `sqlite3`'s time.\n")
-    bench.table("rows", "", "question", "sqlite3, s", "dcfs, s (processor)", "ratio", "", "DuckDB, s", "dcfs / DuckDB")
+    bench.say("Whole commands, warm; DuckDB inside a running process. Bounds are fractions of `sqlite3`'s time.\n")
+    bench.table("rows", "", "query", "sqlite3, s", "dcfs, s (CPU)", "ratio", "", "DuckDB, s", "dcfs / DuckDB")
     for count in counts:
         folder = bench.folder / f"sql-{count}"
         if not folder.exists():
@@ -138,7 +138,7 @@ def sql(bench, counts, times, verdict):
 
 
 def same(found, wanted):
-    """Both must say the same, floats but for their last digits, and a parent with or without its slash."""
+    """Both must agree, floats except for their last digits, and a parent with or without its slash."""
 
     def cells(line, sign):
         return [cell.strip('"').rstrip("/") for cell in line.split(sign)]

@@ -21,7 +21,7 @@ BUCKET = "bench"
 LARGE = "large.bin"
 SMALL = "small"
 DELAY = 20  # Milliseconds.
-OTHER = ["taskset", "-c", "1"]  # Where the server is when reader and daemon are pinned.
+OTHER = ["taskset", "-c", "1"]  # The CPU of the server when reader and daemon are pinned.
 
 NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
@@ -105,7 +105,7 @@ class Store:
 
     @contextlib.contextmanager
     def serving(self, distant, pinned, secure=False):
-        """Runs until the block ends; its address. `pinned`: not on the CPU of those who read. `secure`: over TLS, with a
+        """Runs until the block ends; returns its address. `pinned`: not on the CPU of the readers. `secure`: over TLS, with a
         certificate of an authority that programs find in the environment meanwhile."""
         prefix = OTHER if pinned else []
         with contextlib.ExitStack() as stack:
@@ -137,7 +137,7 @@ class Store:
 
 
 def certify(folder):
-    """An authority of our own, `ca.pem`, and a certificate of it for 127.0.0.1, `server.pem`."""
+    """A certificate authority of our own, `ca.pem`, and its certificate for 127.0.0.1, `server.pem`."""
     if (folder / "server.pem").exists():
         return
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
@@ -153,7 +153,7 @@ def certify(folder):
 
 @contextlib.contextmanager
 def trusting(bundle):
-    """Programs that start in the block trust an authority, by the variables that they know it by."""
+    """Programs that start in the block trust an authority, by their own environment variables."""
     names = ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str(bundle)))
@@ -186,5 +186,5 @@ def _answers(port):
 
 
 def missing():
-    """What this machine lacks for a server at all; `None` where nothing."""
+    """Why this machine can run no server; `None` if it can."""
     return None if shutil.which("nginx") else "no nginx (tests/setup bench)"

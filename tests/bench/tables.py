@@ -34,8 +34,8 @@ def timed(bench, folder, name, command, times):
 def tables(bench, counts, times, verdict):
     bench.say("\n## Tables\n")
     bench.say(
-        "Rows of a File, two ints, a float and a label. `_rows.jsonl`: from the first look to the end of `cat`, against "
-        "`sqlite3 -json`. `_rows.parquet`: from the first look until it is written, against DuckDB writing the same "
+        "Rows of a File, two ints, a float and a label. `_rows.jsonl`: from the first access to the end of `cat`, against "
+        "`sqlite3 -json`. `_rows.parquet`: from the first access until it is written, against DuckDB writing the same "
         "rows from a table of its own in memory, on all CPUs. Bounds: 3 times those, 200 MiB of anonymous memory.\n"
     )
     bench.table("rows", "table", "baseline, s", "dcfs, s", "ratio", "", "peak anonymous, MiB", "")
@@ -71,7 +71,7 @@ def row(bench, count, name, floor, found, verdict):
 
 
 def folders(bench, folder, count):
-    """What `ls` waits for, once per mount and again."""
+    """The waiting time of `ls`, for the first access to a mount and again."""
     with fresh(bench, folder):
         before = machine.median(lambda: machine.seconds(["ls", "-l", bench.version]), 5)
         machine.seconds(["stat", f"{bench.version}/_rows.jsonl"])
@@ -79,7 +79,7 @@ def folders(bench, folder, count):
         values = machine.seconds(["ls", f"{bench.version}/_views/by/label"])
         inside = machine.seconds(["ls", f"{bench.version}/_views/by/label/class_07"])
     bench.later.append(
-        f"{count:,} rows: `ls -l` of the version's directory {before * 1000:.0f} ms before a table was looked at and "
-        f"{after * 1000:.0f} ms after; `ls _views/by/label` (100 values) {values:.2f} s the first time, `ls` of one value "
+        f"{count:,} rows: `ls -l` of the version's directory takes {before * 1000:.0f} ms before the first access to a table and "
+        f"{after * 1000:.0f} ms after it; `ls _views/by/label` (100 values) {values:.2f} s the first time, `ls` of one value "
         f"{inside * 1000:.0f} ms."
     )

@@ -1,4 +1,4 @@
-"""What training and looking wait for: shards, epochs, listings of both, and the page of `dcfs view`.
+"""The waiting times of training and browsing: shards, epochs, listings of both, and the page of `dcfs view`.
 
 `cat` of a shard is of the second pass, against `cat` of the same tar as a file on the disk, read before. An epoch reads files of the store of
 the other benches, 20 ms away, one after another: in the order of the epoch's list, and in that of the directory, each by a mount of its own
@@ -22,7 +22,7 @@ SHARD = 1000
 
 
 def training(bench, count, quick, verdict):
-    bench.say("\n## Training and looking\n")
+    bench.say("\n## Training and browsing\n")
     with contextlib.ExitStack() as stack:
         shards(bench, 100 if quick else 1000, verdict)
         listing(bench, count, verdict)
@@ -75,7 +75,7 @@ def listing(bench, count, verdict):
     )
     ratio = ours / null
     bench.say(
-        f"\n`ls -l` of the {count // SHARD:,} shards of {count:,} rows: {first:.2f} s the first time ever, which measures the rows; by later mounts "
+        f"\n`ls -l` of the {count // SHARD:,} shards of {count:,} rows: {first:.2f} s the first time, when the rows are measured; from later mounts "
         f"{ours * 1000:.1f} ms, of the do-nothing file system {null * 1000:.1f} ms: {ratio:.2f} times, {verdict(ratio, 1.3)} (bound: 1.3)."
     )
 
@@ -113,13 +113,13 @@ def epochs(bench, files, verdict, stack):
     listed, drawn = machine.medians(3, lambda: once(of_directory), lambda: once(of_epoch))
     ratio = drawn / listed
     bench.say(
-        f"\n{files:,} files 20 ms away, one after another, cold: {files / drawn:,.0f} a second in the order of an epoch, {files / listed:,.0f} in that of "
+        f"\n{files:,} files at a distance of 20 ms, one after another, cold: {files / drawn:,.0f} per second in the order of an epoch, {files / listed:,.0f} in that of "
         f"the directory: {ratio:.2f} times, {verdict(ratio, 1.2)} (bound: 1.2)."
     )
 
 
 def page(bench, count, verdict):
-    """What the page asks for before it draws, and a filter's count."""
+    """The requests of the page before it draws, and a filter's count."""
     folder = bench.folder / f"page-{count}"
     catalog.make(folder, "filters", count, catalog.FILTERED)
     command = [bench.dcfs, "view", "bench", "--json", "--cache-dir", bench.folder / "page-cache"]
@@ -155,6 +155,6 @@ def page(bench, count, verdict):
         process.terminate()
         process.wait()
     bench.say(
-        f"\nThe page of `dcfs view` over {count:,} rows, all that it asks for before it draws: {first:.2f} s, {verdict(first, 1)} (bound: 1 s); a filter's "
+        f"\nThe page of `dcfs view` over {count:,} rows, all requests before it draws: {first:.2f} s, {verdict(first, 1)} (bound: 1 s); a filter's "
         f"count, columns packed: {took * 1000:.0f} ms, {verdict(took, 0.1)} (bound: 100 ms)."
     )

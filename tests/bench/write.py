@@ -1,4 +1,4 @@
-"""Writing datasets: dcfs beside programs that only list, SQLite that only inserts, and DataChain doing the same.
+"""Writing datasets: dcfs against programs that only list, SQLite that only inserts, and DataChain doing the same.
 
 Objects are empty spaces (no byte of theirs is read); the bucket is `bench_lister`, which answers listings from memory as
 fast as they can be taken. Everybody's memory is looked at while the clock runs, and everybody's rows are counted.
@@ -66,7 +66,7 @@ def rows_of(place, version):
 
 
 def dumped(place):
-    """What `dcfs index` wrote, for SQLite to write again: the rows as text, and what to do with them."""
+    """The rows that `dcfs index` wrote, for SQLite to write again: as text, with the statements."""
     rows, script = place.folder / "rows", place.folder / "insert.sql"
     with contextlib.closing(sqlite3.connect(database(place))) as connection:
         tables = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 4) IN ('src_', 'ds_l') ORDER BY name DESC"
@@ -121,14 +121,14 @@ def indexing(desk, places):
         "from a text file. Bound: 1.3 times the bare listing and the insert together."
     )
     say()
-    desk.bench.table("objects", "where", "who", "s", "objects/s", "ratio", "")
+    desk.bench.table("objects", "where", "program", "s", "objects/s", "ratio", "")
     for place in places:
         with listed(desk, place):
             one_index(desk, place)
 
 
 def one_index(desk, place):
-    anew(desk, place)  # Names are in the kernel's cache, for all.
+    anew(desk, place)  # Names are in the kernel's cache, for all contenders.
     script = dumped(place)
     rounds = [(anew(desk, place), bare(desk, place), insert(desk, place, script)) for _ in range(desk.times)]
     ours, only, rows = map(median, zip(*rounds))
@@ -150,8 +150,8 @@ def line(desk, place, who, seconds, *more):
 def deltas(desk, places):
     desk.bench.say("\n### Delta\n")
     desk.bench.say(
-        f"`dcfs index --delta` where one of {CHANGED} objects changed since. Bound: 1.5 times the bare listing; rows that did not "
-        "change are copied all the same."
+        f"`dcfs index --delta` after one of {CHANGED} objects changed. Bound: 1.5 times the bare listing, although unchanged rows "
+        "are copied too."
     )
     desk.bench.say()
     desk.bench.table("objects", "where", "changed", "bare listing, s", "dcfs, s", "ratio", "")
@@ -184,8 +184,8 @@ rows = new.diff(old, on=["file.source", "file.path"], added=True, deleted=True, 
 def diffs(desk, places):
     desk.bench.say("\n### Comparing\n")
     desk.bench.say(
-        "Two versions of which one row in a hundred changed, compared in every column; `sqlite3` joins them by path and "
-        "compares three. The first answer of dcfs keeps nothing from before."
+        "Two versions that differ in one row of a hundred, compared in every column; `sqlite3` joins them by path and "
+        "compares three. The first answer of dcfs starts without a cache."
     )
     desk.bench.say()
     desk.bench.table("rows", "where", "`sqlite3`, s", "DataChain, s", "dcfs, s", "ratio to `sqlite3`")
@@ -262,9 +262,9 @@ def saved_rows(folder, name):
 
 def memory(desk):
     desk.bench.say("\n### Memory\n")
-    desk.bench.say("The most of all runs above, in MiB: anonymous, and resident with what is mapped (`VmHWM`).")
+    desk.bench.say("The maximum of all runs above, in MiB: anonymous, and resident with mapped files (`VmHWM`).")
     desk.bench.say()
-    desk.bench.table("what", "who", "anonymous", "resident")
+    desk.bench.table("command", "program", "anonymous", "resident")
     for (what, who), cost in sorted(desk.costs.items()):
         desk.bench.row(what, who, f"{cost.anonymous:.0f}", f"{cost.resident:.0f}")
 
@@ -273,10 +273,10 @@ PARTS = ("index", "save")
 
 
 def write(bench, quick, verdict, parts=PARTS):
-    """All parts, or some by name. What is indexed is changed and compared next."""
+    """All parts, or some by name. The objects are changed and compared next."""
     bench.say("\n## Writing datasets\n")
     times = 2 if quick else 3
-    bench.say(f"Medians of {times}; of DataChain one run.")
+    bench.say(f"Medians of {times}; one run of DataChain.")
     if not filters.interpreter("datachain"):
         print("skipped: DataChain: not in the environment of the tests", file=sys.stderr)
     desk = Desk(bench, times, verdict)

@@ -27,7 +27,7 @@ def dcfs(tmp_path):
 
 @pytest.fixture
 def here(dcfs, tmp_path):
-    """60 pictures of three kinds, and a file whose name would run a script where names were markup."""
+    """60 pictures of three kinds, and a file whose name would run a script if names were treated as markup."""
     folder = tmp_path / "here"
     for n in range(60):
         place = folder / "files" / ("beagle", "pug", "samoyed")[n % 3]

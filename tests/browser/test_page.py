@@ -1,4 +1,4 @@
-"""`dcfs view` in Chromium: what a person does."""
+"""`dcfs view` in Chromium: the actions of a user."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from PIL import Image
 from test_view import viewing
 
 SHOTS = os.environ.get("DCFS_SHOTS")
-"""Where screenshots are put, to be looked at."""
+"""The folder of screenshots, for people to look at."""
 
 
 @pytest.fixture
 def page(browser, dcfs, here):
-    """The page of `pets`, and what went wrong in it."""
+    """The page of `pets`, and the errors in it."""
     with viewing(dcfs, here, "pets") as served:
         context = browser.new_context(viewport={"width": 1200, "height": 800})
         page = context.new_page()
@@ -248,7 +248,7 @@ def test_it_is_read_at_360_pixels_and_in_the_dark(page):
 
 
 def test_a_million_rows_scroll(browser, dcfs, here):
-    """First paint, a filter's count, and the last row of a million; the times are printed, none is held against a bound."""
+    """First paint, a filter's count, and the last row of a million; the times are printed, none has a bound."""
     database = here / ".datachain" / "db"
     dcfs.ok("sql", "select file, info, label from pets", "--as", "million", cwd=here)
     with sqlite3.connect(database) as catalog:

@@ -57,7 +57,7 @@ def there(catalog, cluster):
 
 @pytest.fixture
 def changing(catalog, cluster, tmp_path):
-    """A copy of the catalog that a test may change, and what copies it to the servers."""
+    """A copy of the catalog that a test may change, and a function that copies it to the servers."""
     folder = tmp_path / "changing"
     shutil.copytree(catalog, folder)
     yield folder

@@ -47,7 +47,7 @@ def versions(db):
 def names(db, table, postgres):
     """A table of the metastore."""
     columns = [(name, kind.upper()) for _, name, kind, *_ in db.execute(f'PRAGMA table_info("{table}")')]
-    # Previews may hold NaN, which is no JSON.
+    # Previews may contain NaN, which is not JSON.
     columns = [(name, "TEXT" if name == "preview" else kind) for name, kind in columns]
     defined = ", ".join(f'"{name}" {TYPES.get(kind, "text")}' for name, kind in columns)
     lines = []
@@ -70,7 +70,7 @@ def value(cell, kind):
 
 
 class Column:
-    """How one column is kept there."""
+    """How one column is stored there."""
 
     def __init__(self, name, said):
         self.name = name
@@ -91,7 +91,7 @@ class Column:
 
     @property
     def none(self):
-        """What stands for none where NULL cannot."""
+        """The placeholder for NULL in a column that cannot be NULL."""
         return {"Array": [], "JSON": b"", "String": b"", "Binary": b""}.get(self.kind, float("nan") if "Float" in self.kind else 0)
 
     def packed(self, cell):
@@ -159,7 +159,7 @@ def rows(db, table, schema, clickhouse, order="sys__id"):
 
 
 def level(catalog):
-    """Puts what stands for none in place of each NULL that the warehouse cannot keep, into a SQLite catalog."""
+    """Replaces each NULL that the warehouse cannot store by its placeholder, in a SQLite catalog."""
     db = opened(catalog)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for table, schema in list(versions(db)):

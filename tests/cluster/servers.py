@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.environ.get("DCFS_CLUSTER_PYTHON", ROOT / ".venv-cluster/bin/python"))
 
 PASSWORD = "pa:ss@word"
-"""Of every user; one that no address could hold."""
+"""The password of every user, with characters that an address must escape."""
 
 USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short"}
-"""Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may end early."""
+"""Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may be truncated."""
 
 CONFIG = """<clickhouse>
   <logger><level>warning</level></logger>
@@ -55,7 +55,7 @@ def free_port():
 
 
 def why_none():
-    """Why there can be no servers here; `None` where there can."""
+    """Why there can be no servers here; `None` if there can."""
     if not PYTHON.exists():
         return f"no {PYTHON}: run `tests/setup cluster`"
     if not _postgres_program("initdb"):
@@ -64,7 +64,7 @@ def why_none():
 
 
 def until(ready, process, log, seconds=60):
-    """Waits until `ready` answers something true; the log is shown where it never does."""
+    """Waits until `ready` returns something true; the log is shown if it never does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ def until(ready, process, log, seconds=60):
 
 
 class ClickHouse:
-    """A server of its own; `start` after `stop` or `kill` finds the same rows, on the same port."""
+    """A separate server; `start` after `stop` or `kill` finds the same rows, on the same port."""
 
     def __init__(self, folder, port=None):
         self.folder = Path(folder)
@@ -218,13 +218,13 @@ class Cluster:
         self.postgres.stop()
 
     def address(self, user="reader", names="datachain"):
-        """What `--catalog` takes."""
+        """The value of `--catalog`."""
         metastore = f"postgresql://{names}@{self.postgres.authority}/datachain"
         return f"clickhouse://{user}@{self.clickhouse.authority}/datachain?metastore={metastore}"
 
     @property
     def environment(self):
-        """The passwords, where dcfs looks for them."""
+        """The passwords, in the places where dcfs looks for them."""
         return {"CLICKHOUSE_PASSWORD": PASSWORD, "PGPASSWORD": PASSWORD}
 
 
@@ -243,7 +243,7 @@ def up(folder, catalog):
 
 
 def down(folder):
-    """Ends what `up` started, by its pids."""
+    """Ends the processes that `up` started, by their pids."""
     folder = Path(folder).resolve()
     state = folder / "ports"
     if state.exists():

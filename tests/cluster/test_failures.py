@@ -1,4 +1,4 @@
-"""A catalog on servers that are away, refuse, or hold something else: clear errors, and nothing half."""
+"""A catalog on servers that are away, refuse, or contain something else: clear errors, and nothing incomplete."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def test_a_missing_table_and_columns_that_are_not_what_was_expected(cluster, the
             cluster.clickhouse.ask(f"CREATE OR REPLACE TABLE {table} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
             cluster.clickhouse.ask(f"INSERT INTO {table} {rows}")
             assert words in failed(dcfs, "show", "--catalog", there, "few"), columns
-        # A type that no schema speaks of is shown as text; a column that is missing is nothing.
+        # A type unknown to the schema is shown as text; a missing column is NULL.
         columns = "sys__id UInt64, file__path LowCardinality(String), file__size Decimal(10, 2), file__etag UUID, file__source Enum8('s3://b' = 1)"
         cluster.clickhouse.ask(f"CREATE OR REPLACE TABLE {table} ({columns}) ENGINE = MergeTree ORDER BY sys__id")
         cluster.clickhouse.ask(f"INSERT INTO {table} SELECT 1, 'a/b', 7, generateUUIDv4(), 's3://b'")
@@ -112,7 +112,7 @@ def test_what_writes_says_that_such_catalogs_are_only_read(command, there, dcfs,
 
 @pytest.mark.mount
 def test_servers_that_go_away_and_come_back(catalog, tmp_path):
-    """A mount whose servers are killed: what was known stays readable, the rest is an error, and all is well afterwards."""
+    """A mount whose servers are killed: cached data stays readable, the rest is an error, and everything works afterwards."""
     cluster = servers.Cluster(tmp_path / "cluster").start()
     try:
         copied.copy(catalog, cluster)
@@ -137,7 +137,7 @@ def test_servers_that_go_away_and_come_back(catalog, tmp_path):
 
 
 def test_a_server_that_dies_in_the_middle_of_a_scan(tmp_path, catalog):
-    """Nothing half is packed: the command fails, and the next one packs all rows."""
+    """Nothing is packed partially: the command fails, and the next one packs all rows."""
     cluster = servers.Cluster(tmp_path / "cluster").start()
     try:
         copied.copy(catalog, cluster)
@@ -191,7 +191,7 @@ def test_an_error_behind_status_200_is_an_error(cluster, there, catalog, dcfs):
 
 
 def test_tls_is_checked_on_both_ways(catalog, tmp_path):
-    """Certificates of an authority that the system knows are taken, and no others."""
+    """Certificates of an authority that the system trusts are accepted, and no others."""
     folder = secured.certificates(tmp_path)
     cluster = servers.Cluster(tmp_path / "cluster").start()
     try:

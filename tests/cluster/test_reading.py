@@ -1,4 +1,4 @@
-"""A catalog on ClickHouse and PostgreSQL answers as the same catalog in SQLite does."""
+"""A catalog on ClickHouse and PostgreSQL gives the same answers as the same catalog in SQLite."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_names_may_be_in_sqlite_and_rows_in_clickhouse(catalog, cluster, there, 
 
 
 def asked(binary, catalog, pack, text):
-    """The rows of a filter as they are found with nothing packed but the names, and what `explain` says of it."""
+    """The rows of a filter with nothing packed but the names, and the output of `explain`."""
     cache = binary.home / "asked"
     shutil.rmtree(cache, ignore_errors=True)
     shutil.copytree(pack, cache)
@@ -102,7 +102,7 @@ COUNT = int(__import__("os").environ.get("DCFS_FILTERS", 150))
 
 
 def test_random_filters_select_the_same_rows(catalog, there, dcfs, local):
-    """Random filters over awkward values, the most of them those that a server is told at least a part of."""
+    """Random filters over awkward values, most of which a server evaluates at least partly."""
     packs = {}
     for binary, where in [(dcfs, there), (local, catalog)]:
         packs[binary] = binary.home / "pack"
@@ -135,7 +135,7 @@ def test_explain_tells_who_evaluates_what(text, sent, here, there, dcfs):
 
 
 def test_a_table_may_lie_in_another_order_and_have_gaps(catalog, cluster, dcfs, local, tmp_path):
-    """Rows that another wrote: sorted by something else, ids with gaps, texts that are no UTF-8."""
+    """Rows written by another program: in another order, with gaps in the ids, with texts that are not UTF-8."""
     folder = tmp_path / "gaps"
     shutil.copytree(catalog, folder)
     db = copied.opened(folder)
@@ -151,7 +151,7 @@ def test_a_table_may_lie_in_another_order_and_have_gaps(catalog, cluster, dcfs, 
         copied.rows(db, table, schema, cluster.clickhouse, order="s")
         patterns = ["a%b", "%b", "a%", "%a%", "A%b", "%", "", "a", "ab%b"]
         likes = [f'{sign} {word} "{pattern}"' for pattern in patterns for sign, word in [("s", "like"), ("s", "ilike"), ("upper(s)", "not like")]]
-        # While `s` is not packed yet, the server is asked.
+        # While `s` is not packed yet, the server is queried.
         for text in [*likes, "n > 4", "s like \"%a%\" and length(s) > 1", "maybe is null order by s, sys__id limit 5"]:
             command = ["awkward", "--where", text, "--columns", "sys__id,s", "--json"]
             rows = dcfs.ok("show", "--catalog", cluster.address(), *command)

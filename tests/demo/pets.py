@@ -1,4 +1,4 @@
-"""What a team would write: from folders of images and masks to a dataset with sizes and labels."""
+"""A typical script of a team: from folders of images and masks to a dataset with sizes and labels."""
 
 import datachain as dc
 from datachain import C, ImageFile, func

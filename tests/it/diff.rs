@@ -15,7 +15,7 @@ use crate::support::catalog::{CatalogBuilder, Cell, file, row};
 /// `sys__id`, key, two values and a list.
 type ModelRow = (i64, [Cell; 4]);
 
-/// Values that are nearly each other.
+/// Values that are similar to each other.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let text = ["", "a", "1", "a\0", "\u{e9}"];
     prop_oneof![
@@ -28,7 +28,7 @@ fn any_cell() -> impl Strategy<Value = Cell> {
     ]
 }
 
-/// Lists of few values, written in many ways; and what is no list.
+/// Lists of few values, written in several ways; and texts that are not lists.
 fn any_list() -> impl Strategy<Value = Cell> {
     let texts = [
         "[1,2]",
@@ -63,7 +63,7 @@ fn any_rows() -> impl Strategy<Value = Vec<ModelRow>> {
     })
 }
 
-/// What a cell says, in a way of its own: never the one of the engine.
+/// The meaning of a cell, computed independently of the engine.
 fn said(cell: &Cell, is_list: bool) -> String {
     fn plain(json: &Value) -> String {
         match json {
@@ -85,7 +85,7 @@ fn said(cell: &Cell, is_list: bool) -> String {
     }
 }
 
-/// Differences by their rows: columns of those changed, nothing of others.
+/// Differences by row: columns for changed ones, nothing for others.
 type Told = BTreeMap<(Option<i64>, Option<i64>), Vec<u16>>;
 
 fn model(left: &[ModelRow], right: &[ModelRow]) -> (Told, u64) {
@@ -155,7 +155,7 @@ proptest! {
         is_near: bool,
         memory in prop::sample::select(vec![0, 200, 1 << 20]),
     ) {
-        // Mostly the same rows, else hardly any two are.
+        // Usually mostly the same rows, sometimes hardly any.
         let right = if is_near { left.iter().take(20).cloned().chain(right).collect() } else { right };
         let mut seen = std::collections::BTreeSet::new();
         let mut right: Vec<ModelRow> = right.into_iter().filter(|row| seen.insert(row.0)).collect();
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// 1,000 files, of which the second version lacks some, has others, and has one at another size.
+/// 1,000 files; the second version lacks some, has others, and has one with another size.
 fn of_files(home: &std::path::Path) -> CatalogBuilder {
     let writer = CatalogBuilder::new(home);
     let rows = |range: std::ops::Range<i64>| {
@@ -232,12 +232,12 @@ fn sets_are_kept_beside_the_pack_and_found_again() {
     let kept: Vec<_> =
         std::fs::read_dir(&folder).expect("kept").map(|e| e.expect("one").path()).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
-    // The rows are not read again: they are not there any more.
+    // The rows are not read again: they no longer exist.
     let table = writer.table(old.id.key());
     writer.sql(&format!("ALTER TABLE \"{table}\" RENAME TO aside"));
     let (again, _) = find();
     assert_eq!(again.expect("kept"), first);
-    // A damaged file is no answer, and the version that is half there is an error.
+    // A damaged file is not used, and a version that is half there is an error.
     let mut bytes = std::fs::read(&kept[0]).expect("readable");
     let last = bytes.len() - 1;
     bytes[last] ^= 1;

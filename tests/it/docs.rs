@@ -1,4 +1,4 @@
-//! The documents stay true: every test that `docs/semantics.md` names is there, and every message that
+//! The documents stay true: every test that `docs/semantics.md` names exists, and every message that
 //! `docs/troubleshooting.md` quotes is in the sources.
 
 use std::fs;
@@ -69,7 +69,7 @@ fn every_message_quoted_is_printed() {
     let mut quoted = 0;
     for row in tables.flat_map(str::lines).filter(|line| line.starts_with("| `")) {
         let cell = row.trim_start_matches("| ").split(" | ").next().expect("a cell");
-        // `...` stands for what differs; so does what is between two quotations.
+        // `...` stands for variable parts; so does the text between two quotations.
         for part in cell.split("...").flat_map(|part| part.split("`, `")) {
             let part = part.replace('`', "").replace("(", "").replace(")", "");
             let part = part.trim_matches(|c: char| c == ' ' || c == ';' || c == ',');

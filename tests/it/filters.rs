@@ -1,5 +1,5 @@
-//! Filters against the SQL that they equal: random ones over awkward values, by our evaluation over packed
-//! columns and by SQLite itself.
+//! Filters against the equivalent SQL: random ones over awkward values, evaluated by dcfs over packed columns
+//! and by SQLite itself.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ struct Fixture {
     table: String,
 }
 
-/// Cells for every row from pools whose sizes have no common divisors, so that all pairs come.
+/// Cells for every row from pools whose sizes are coprime, so that all pairs occur.
 fn cells(n: usize, unique: bool) -> Vec<Cell> {
     let text = TEXTS[n % 13 % TEXTS.len()];
     let other = if unique { format!("{text}{n}") } else { TEXTS[n / 7 % 14].to_owned() };
@@ -332,7 +332,7 @@ fn filters_select_what_sql_selects() {
     proptest!(config, |(filter in condition())| fixture.agrees(&filter));
 }
 
-/// An integer and a real that are equal go on to different products.
+/// An integer and a real that are equal lead to different products.
 #[test]
 fn greatest_and_least_give_the_one_of_equals_that_sql_gives() {
     let fixture = fixture(700, false);
@@ -345,7 +345,7 @@ fn greatest_and_least_give_the_one_of_equals_that_sql_gives() {
     }
 }
 
-/// Over many blocks, and texts too many to be numbered.
+/// Over many blocks, and with too many texts for a dictionary.
 #[test]
 fn long_columns_select_what_sql_selects() {
     let fixture = fixture(70_001, true);
@@ -367,7 +367,7 @@ fn a_printed_filter_reads_back_as_the_same() {
     });
 }
 
-/// Paths that begin with something are told by the index, where they could not be others.
+/// Prefixes of paths are answered by the index if it is exact.
 #[test]
 fn prefixes_select_what_sql_selects() {
     let fixture = fixture(700, false);
@@ -423,7 +423,7 @@ fn a_new_process_finds_what_was_kept() {
     let mut fixture = fixture(60_000, true);
     let filter = "n > 1 and t ilike \"%PUG%\"";
     let first = fixture.ours(filter);
-    // Dropped, it writes what waits.
+    // Dropping it writes what is pending.
     drop(std::mem::take(&mut fixture.queries));
     let folder = fixture.pack.folder().join("filters");
     let names = || -> Vec<_> {
@@ -432,7 +432,7 @@ fn a_new_process_finds_what_was_kept() {
     assert_eq!(names().len(), 1);
     assert_eq!(fixture.ours(filter), first);
     drop(std::mem::take(&mut fixture.queries));
-    // A damaged one is not believed.
+    // A damaged one is not used.
     std::fs::write(&names()[0], b"n > 1").expect("written");
     assert_eq!(fixture.ours(filter), first);
 }
@@ -451,7 +451,7 @@ fn a_damaged_column_is_no_wrong_answer() {
         damaged += 1;
     }
     assert!(damaged > 0);
-    // Another process looks at the file; this one has it mapped.
+    // Another process opens the file; this one has it mapped.
     let columns: Vec<String> =
         fixture.schema.files.iter().filter(|f| f.is_listed()).map(|f| f.name.clone()).collect();
     assert_eq!(columns, ["file"]);

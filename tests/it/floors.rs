@@ -1,14 +1,14 @@
-//! The floors of the house, kept by a test: architecture that cannot rot unseen.
+//! The order of crates and modules, checked by a test: architecture that cannot erode unnoticed.
 //!
-//! Cargo keeps the order between crates, for it refuses cycles; here that order is written down, and so is the order
-//! of the modules inside a crate.
+//! Cargo itself refuses cycles between crates; here their order is written down, and so is the order of the
+//! modules inside a crate.
 
 use std::fs;
 use std::path::Path;
 
-/// Bottom to top: a crate may import only crates before it. Each is a folder of `src/`. Behind it are its modules,
-/// bottom to top as well; a module may import only modules before it, and itself. Where none are listed, the modules of a
-/// crate are one floor.
+/// Bottom to top: a crate may import only crates before it. Each is a folder of `src/`, followed by its
+/// modules, bottom to top as well; a module may import only modules before it, and itself. If none are listed,
+/// the modules of a crate are unordered.
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "core",

@@ -1,4 +1,4 @@
-//! Tests that look at the whole: the house, the mount, the command line.
+//! Integration tests: architecture, mount, command line.
 
 mod catalog;
 mod diff;

@@ -37,7 +37,7 @@ pub fn row_of(model: &ModelRow) -> Row {
     model.objects.iter().fold(row().id(model.id), add)
 }
 
-/// What the model says that `find` finds of the rows that are `shown`.
+/// The files that `find` should find for the rows that are `shown`, by the model.
 pub fn expected(columns: &[&str], rows: &[ModelRow], shown: impl Fn(usize) -> bool) -> Files {
     let stat = |object: &Object| {
         (
@@ -50,7 +50,7 @@ pub fn expected(columns: &[&str], rows: &[ModelRow], shown: impl Fn(usize) -> bo
     named.map(|(path, file)| (path, stat(&file.object))).collect()
 }
 
-/// What the kernel shows. A directory of paths holds something; one of a File column may be empty.
+/// The files that the kernel shows. A directory of paths is never empty; one of a File column may be.
 pub fn walk(folder: &Path, above: &[Vec<u8>], found: &mut Files) {
     let entries: Vec<_> = fs::read_dir(folder).expect("listed").collect();
     assert!(!entries.is_empty() || above.len() < 2, "{} is empty", folder.display());
@@ -80,7 +80,7 @@ fn agrees(mounted: &Mounted, name: &str, columns: &[&str], rows: &[ModelRow]) {
     assert_eq!(found, expected(columns, rows, |_| true), "{name}");
 }
 
-/// The catalog drops objects that have neither source nor path; the model is told so.
+/// The catalog drops objects with neither source nor path, so the model must too.
 pub fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
     let named = |row: ModelRow| ModelRow {
         objects: row.objects.into_iter().map(|o| o.filter(Object::is_named)).collect(),
@@ -89,7 +89,7 @@ pub fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
     rows.into_iter().map(named).collect()
 }
 
-/// A catalog of `versions`: each a dataset of one local file `1.txt` that holds the dataset's name.
+/// A catalog of `versions`: each a dataset of one local file `1.txt` that contains the dataset's name.
 fn of_local_files(home: &Path, versions: &[(&str, &str)]) -> CatalogBuilder {
     let catalog = CatalogBuilder::new(home);
     for (name, uuid) in versions {

@@ -1,5 +1,5 @@
-//! A pack against the reference model: random rows of hostile catalogs, walked in every way; and
-//! packs that crashed, were cut short or had a byte changed.
+//! A pack against the reference model: random rows of hostile catalogs, walked in every way; and packs after a
+//! crash, truncated or with a changed byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -101,10 +101,10 @@ fn rows_of(paths: &[&str]) -> Vec<ModelRow> {
     paths.iter().enumerate().map(row).collect()
 }
 
-/// A pack as one value: every file by its path, found by walking, with all that is told of it.
+/// A pack as one value: every file by its path, found by walking, with all its properties.
 ///
-/// `page` is how many children are taken before the listing is begun again from where it stopped.
-/// `within` a set of rows only what they name is found.
+/// `page` is how many children are read before the listing is resumed from its position. With `within`, a set
+/// of rows, only their files are found.
 fn walk(pack: &Pack, page: usize, within: Option<&Subset>) -> Result<Tree> {
     let mut found = Tree::new();
     for column in 0..pack.columns().len() as u16 {
@@ -183,7 +183,7 @@ fn list(
     }
 }
 
-/// What the pack tells of an entry, in the shape of the model; the object is checked by [`agree`].
+/// An entry of the pack, in the shape of the model; the object is checked by [`agree`].
 fn file(pack: &Pack, dir: Dir, entry: u32) -> Result<ModelFile> {
     assert_eq!(pack.column_of(entry)?, dir.column);
     let facts = pack.facts(entry)?;
@@ -204,7 +204,7 @@ fn file(pack: &Pack, dir: Dir, entry: u32) -> Result<ModelFile> {
     Ok(ModelFile { object, rows })
 }
 
-/// The model's tree with of each object what a pack keeps.
+/// The model's tree with only those parts of an object that a pack keeps.
 fn as_told(tree: Tree) -> Tree {
     let told = |file: ModelFile| ModelFile {
         object: Object {
@@ -218,7 +218,7 @@ fn as_told(tree: Tree) -> Tree {
     tree.into_iter().map(|(path, file)| (path, told(file))).collect()
 }
 
-/// The pack shows what the model says, and all of it.
+/// Checks that the pack shows exactly what the model says.
 fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Result<()> {
     let cache = tempfile::tempdir().expect("a folder");
     let packs = cache.path().join("packs");
@@ -245,7 +245,7 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
 
 const TINY: Limits = Limits { arena: 300, checked_at_open: u64::MAX, kept: 0 };
 
-/// Segments that clash, hide, climb and reserve.
+/// Segments that clash, hide, climb or are reserved.
 fn segment() -> impl Strategy<Value = String> {
     let plain = ["a", "b", "a.jpg", "a~1", "a~2.jpg", "a~1~2", "dir"];
     let hostile =
@@ -275,7 +275,7 @@ fn any_object() -> impl Strategy<Value = Object> {
     )
 }
 
-/// Rows of `columns` columns; ids that rise by one or jump; some of one source, some of several.
+/// Rows of `columns` columns; with ids that are consecutive or have gaps; of one source or several.
 pub fn any_rows(columns: usize) -> impl Strategy<Value = Vec<ModelRow>> {
     let objects = prop::collection::vec(prop::option::weighted(0.9, any_object()), columns);
     let rows = prop::collection::vec((objects, 1..3_i64), 0..40);
@@ -454,7 +454,7 @@ fn rows_must_be_those_announced() {
     assert!(error.to_string().contains("`sys__id` must ascend"), "{error}");
 }
 
-/// Rows with everything that makes a file of a pack: gaps, several rows of one object, two columns.
+/// Rows that produce every file of a pack: gaps, several rows of one object, two columns.
 fn small() -> Vec<ModelRow> {
     let row = |(index, path): (usize, &&str)| ModelRow {
         id: index as i64 * 2,
@@ -469,7 +469,7 @@ fn files_of(packs: &FsPath) -> BTreeMap<PathBuf, Vec<u8>> {
     files.map(|path| (path.clone(), fs::read(&path).expect("readable"))).collect()
 }
 
-/// Calls `check` with a small pack, for every `step`th byte of every file as changed by `change`.
+/// Calls `check` with a small pack, for every `step`th byte of every file changed by `change`.
 fn for_bytes(step: usize, change: fn(&mut Vec<u8>, usize), check: impl Fn(&FsPath)) {
     let cache = tempfile::tempdir().expect("a folder");
     let names = ["image", "mask"];
@@ -477,7 +477,7 @@ fn for_bytes(step: usize, change: fn(&mut Vec<u8>, usize), check: impl Fn(&FsPat
     let files = files_of(cache.path());
     assert!(files.len() > 12, "offsets and rows.ids are among them: {files:?}");
     let put = |path: &PathBuf, bytes: &[u8]| {
-        // Never in place: an open pack maps the old file.
+        // Never in place: an open pack has the old file mapped.
         let new = path.with_extension("new");
         fs::write(&new, bytes).expect("written");
         fs::rename(&new, path).expect("renamed");

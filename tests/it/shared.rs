@@ -1,4 +1,5 @@
-//! What hosts share: two hosts as two cache folders over one catalog and one folder, which a stranger may write.
+//! The folder that hosts share: two hosts as two cache folders over one catalog and one folder, which a
+//! stranger may write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,10 @@ use tempfile::TempDir;
 
 use crate::support::catalog::{CatalogBuilder, file, row};
 
-/// No host waits longer for one that is dead.
+/// How long hosts wait for a dead one.
 const LEASE: Duration = Duration::from_secs(1);
 
-/// Rows: enough that a set of them is worth keeping.
+/// Number of rows: enough that a set of them is worth keeping.
 const ROWS: i64 = 60_000;
 
 /// A catalog of one version, and the folder that hosts share.
@@ -63,7 +64,7 @@ impl Home {
     }
 }
 
-/// One host: its own cache.
+/// One host, with a cache of its own.
 struct Host {
     cache: TempDir,
     catalog: Arc<Catalog>,
@@ -107,7 +108,7 @@ impl Host {
         Queries::default().select(version, &query, None).expect("rows").rows.len()
     }
 
-    /// Shares all that this host has.
+    /// Shares everything that this host has.
     fn share(&self) {
         let (pack, schema) = (self.pack(), self.catalog.schema(&self.of).expect("a schema"));
         let version = Version { catalog: &self.catalog, of: &self.of, pack: &pack, each: &|_| {} };
@@ -129,7 +130,7 @@ fn what_one_host_shares_another_reads() {
     assert_eq!((reader.paths(), reader.count("width > 50")), (paths, count));
     let told = reader.tier.told();
     assert!(told.fetched > 3 && told.put == 0 && told.refused == 0, "{told:?}");
-    // Its columns too, for a filter that nobody has asked.
+    // Its columns too, for a new filter.
     let before = reader.tier.told().fetched;
     assert_eq!(reader.count("width > 98"), 600);
     assert!(reader.tier.told().fetched > before, "the column came from there");
@@ -205,7 +206,7 @@ fn only_what_nobody_needs_is_swept() {
     assert_eq!((swept.stays.objects, home.objects()), (0, vec![]), "a version that is removed");
 }
 
-/// What a stranger, or a disk, does to an object.
+/// A change to an object by a stranger, or by a bad disk.
 #[derive(Clone, Copy, Debug)]
 enum Harm {
     Flip(usize, u8),

@@ -1,5 +1,5 @@
-//! Bytes from stores that answer right, and from one that answers wrong in every way we know of:
-//! the right bytes or a clear error, in bounded time, and never a request too many.
+//! Bytes from stores that answer correctly, and from one that misbehaves in every way we know: the right bytes
+//! or a clear error, in bounded time, and never a request too many.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -63,11 +63,11 @@ async fn read_all(server: &Server, row: &Object) -> Result<Vec<u8>, Error> {
 
 type Answer = fn(&Request, usize) -> Reply;
 
-/// Reads all of an object of `size` bytes from a server that answers so.
+/// Reads all of an object of `size` bytes from a server with these answers.
 fn try_all(size: usize, row: &Object, answer: Answer) -> (Result<Vec<u8>, Error>, Server) {
     run(async {
         let server = Server::start(answer);
-        // However wrong an answer is, the read ends; the bound is far above `LIMIT` for busy machines.
+        // However wrong an answer is, the read ends; the limit is far above `LIMIT` for busy machines.
         let read = tokio::time::timeout(40 * LIMIT, read_all(&server, row)).await;
         (read.unwrap_or_else(|_| panic!("{size} bytes are read without end")), server)
     })
@@ -154,12 +154,12 @@ fn keys_reach_the_server_exactly_or_not_at_all() {
     });
 }
 
-/// How a server answers, and what comes of it.
+/// A misbehaviour of a server, and the expected result.
 struct Case {
     name: &'static str,
     size: usize,
     answer: Answer,
-    /// `Err` with a part of the message.
+    /// `Err` contains a part of the message.
     result: Result<(), (Kind, &'static str)>,
     /// At most.
     requests: usize,
@@ -647,7 +647,7 @@ fn members_of_archives_are_pinned_as_their_archive() {
         };
         let bytes = read_all(&server, &member((512, 9))).await.expect("served");
         assert_eq!(bytes, served(10_240).body[512..521]);
-        // The first is for its beginning: whether it is compressed.
+        // The first is for its beginning: to see whether it is compressed.
         assert_eq!(server.requests()[0].range(), Some((0, 512)));
         let request = &server.requests()[1];
         assert_eq!((request.target.as_str(), request.range()), ("/bkt/a.tar", Some((512, 521))));

@@ -1,5 +1,6 @@
 //! Bytes from Google Cloud Storage, Azure, web servers and the Hugging Face hub, each played by a server that
-//! answers right, or wrong in every way we know of. What all stores share is held in `store.rs`, by S3.
+//! answers correctly, or misbehaves in every way we know. The behaviour common to all stores is tested in
+//! `store.rs`, with S3.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(test)
 }
 
-/// Every store at `url`, without credentials but a token for the hub.
+/// All stores at `url`, without credentials except a token for the hub.
 fn stores(url: &str) -> Stores {
     stores_within(url, LIMIT)
 }
@@ -88,7 +89,7 @@ fn azure(size: usize) -> Object {
     Object { etag: "0123abcd".into(), ..row("az://con", size) }
 }
 
-/// Of a server that is known when it is there.
+/// An object of a web server.
 fn page(size: usize) -> Object {
     Object { etag: "0123abcd".into(), ..row("HERE", size) }
 }
@@ -129,7 +130,7 @@ async fn read_all(server: &Server, row: &Object) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Reads all of `row` from a server that answers so, given the request, its number and the right answer.
+/// Reads all of `row` from a server with these answers, given the request, its number and the right answer.
 fn try_all(
     row: &Object,
     answer: impl Fn(&Request, usize, Reply) -> Reply + Send + Sync + 'static,
@@ -207,7 +208,7 @@ fn a_version_of_azure_is_asked_for_by_its_id() {
 
 type Wrong = fn(&Request, usize, Reply) -> Reply;
 
-/// How a server answers in every store, and a part of the message.
+/// A misbehaviour in every store, and a part of the message.
 const WRONG: &[(&str, usize, Wrong, Kind, &str)] = &[
     (
         "all of it for a range",
@@ -386,7 +387,7 @@ fn a_page_without_an_etag_is_held_to_the_time_of_indexing() {
 
 #[test]
 fn a_page_with_a_weak_etag_is_compared_and_not_asked_for_by_it() {
-    // As DataChain takes the quotes off.
+    // DataChain strips the quotes.
     let row = Object { etag: "W/\"0123abcd".into(), ..page(9) };
     let (got, server) = try_all(&row, |_, _, right| right.with("ETag", "W/\"0123abcd\""));
     assert_eq!(got.expect("served"), served(9).body);
@@ -410,7 +411,7 @@ fn a_page_may_come_in_chunks_and_as_it_is_stored() {
     let (got, _) =
         try_all(&row, move |request, number, _| chunked(request, number, right(request, &page(9))));
     assert_eq!(got.expect_err("longer").kind(), Kind::Stale);
-    // One that is stored packed is the bytes recorded; one that is packed on the way has another length.
+    // An object stored compressed has the recorded bytes; one compressed in transit has another length.
     let (got, _) = try_all(&page(9), |_, _, right| right.with("Content-Encoding", "gzip"));
     assert_eq!(got.expect("as stored"), served(9).body);
     let (got, _) = try_all(&row, move |request, _, _| {

@@ -1,4 +1,4 @@
-//! Text tables: any bytes of them, from an index just made or kept from before.
+//! Text tables: reads at any offset, with a new index or a cached one.
 
 use std::fs;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn whole(source: &Source, format: Format) -> Vec<u8> {
 }
 
 fn open(source: &Source, format: Format) -> TextTable {
-    // Room for one block only, so that blocks come and go.
+    // Room for one block only, so that blocks are evicted.
     TextTable::open(source.clone(), format, Arc::new(Blocks::new(1))).expect("a table")
 }
 

@@ -1,4 +1,4 @@
-//! The file system against the reference model without a kernel: many random catalogs in the time that one mount takes.
+//! The file system against the reference model without a kernel: many random catalogs in the time of one mount.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::support::unmounted::Unmounted;
 
 const HELPERS: [&str; 3] = ["_README.md", "_lineage.md", "_schema.json"];
 
-/// Whether helpers are there and as long as they say, and every other file is one of the model's.
+/// Checks that helper files exist with the sizes they report; returns the other files.
 fn helpers_apart(mounted: &Unmounted, top: &str) -> crate::mount::Files {
     let mut found = mounted.walk(top);
     for helper in HELPERS {

@@ -1,4 +1,4 @@
-//! `_views/` of a real mount against the reference model: every value a folder, every row in one.
+//! `_views/` of a real mount against the reference model: every value a folder, every row in exactly one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::support::catalog::{CatalogBuilder, Cell};
 use crate::support::model::{self, ModelRow};
 use crate::support::mounted::{Mounted, why_not};
 
-/// Values that want one name, want a helper's name, or are no text.
+/// Values that claim the same name, claim a helper's name, or are not text.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let text =
         ["pug", "", ".null", "a/b", "a%2Fb", ".", "%2E", "%", "x\0y", "7", "_views", "\u{e9}"];
@@ -27,7 +27,7 @@ fn any_cell() -> impl Strategy<Value = Cell> {
     ]
 }
 
-/// What tells two values apart.
+/// The identity of a value.
 fn key(cell: &Cell) -> String {
     match cell {
         Cell::Real(x) if *x == 0.0 => "zero".into(),
@@ -60,7 +60,7 @@ fn count(folder: &Path) -> usize {
     text.trim_end().parse().expect("a number")
 }
 
-/// What a folder shows: its rows' number and its files. Empty directories of columns show nothing.
+/// The contents of a folder: the number of its rows and its files. Empty directories of columns are left out.
 type Shown = (usize, Files);
 
 fn shown(folder: &Path) -> Shown {
@@ -72,7 +72,8 @@ fn sorted(mut all: Vec<Shown>) -> Vec<Shown> {
     all
 }
 
-/// The folders of `by` are the values of `cells` among the rows that are `within`; rows without one are there by name.
+/// Checks that the folders of `by` are the values of `cells` among the rows `within`; rows without a value are
+/// there but not listed.
 fn agrees(by: &Path, columns: &[&str], rows: &[ModelRow], cells: &[Cell], within: &[usize]) {
     let groups = groups(cells)
         .into_iter()
@@ -100,7 +101,7 @@ fn save(catalog: &CatalogBuilder, columns: &[&str], rows: &[ModelRow], cells: &[
     version.rows(whole).save();
 }
 
-/// One value's folder and what must hold in it: its name where no other wants it, its own views.
+/// Checks one value's folder: its name if no other claims it, and its own views.
 fn inside(top: &Path, columns: &[&str], rows: &[ModelRow], cells: &[[Cell; 2]]) {
     let folds: Vec<Cell> = cells.iter().map(|[_, fold]| fold.clone()).collect();
     for text in ["pug", "\u{e9}"] {
@@ -130,7 +131,8 @@ fn row_ids(folder: &Path) -> Vec<i64> {
     ids
 }
 
-/// Every row of `_rows.jsonl` says where its files are, and CSV and the row's own file say the same.
+/// Checks that every row of `_rows.jsonl` has the paths of its files, and that CSV and the row's own file
+/// agree.
 fn paths_agree(top: &Path, columns: &[&str], rows: &[ModelRow]) {
     let text = fs::read(top.join("_rows.jsonl")).expect("readable");
     let tree = model::version(columns, rows);

@@ -1,4 +1,5 @@
-//! Writing into a catalog: versions are whole or not there, numbers only go up, nothing of another is lost.
+//! Writing into a catalog: versions are complete or absent, numbers only go up, and other versions are
+//! unaffected.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ fn publication<'a>(
     }
 }
 
-/// Saves `rows` numbers as `name`.
+/// Saves a dataset `name` with `rows` numbers.
 fn save(path: &Path, name: &str, rows: i64, number: Number) -> Result<Saved> {
     let mut writer = Writer::open_or_create(path)?;
     let mut stage = writer.stage(layout())?;
@@ -65,7 +66,7 @@ fn numbers(catalog: &Catalog, of: &VersionInfo) -> Vec<i64> {
     found
 }
 
-/// Names of what the folder of the database holds beside it.
+/// Names of the files beside the database.
 fn leftovers(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path.parent().expect("a folder")).expect("a folder");
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -122,7 +123,7 @@ fn what_is_not_published_leaves_nothing() {
     assert_eq!((tables(), leftovers(&path).len()), (1, 1));
     drop(stage);
     assert_eq!((tables(), leftovers(&path).len()), (0, 0));
-    // As a killed process leaves it: the file is there and nobody holds it.
+    // As after a killed process: the file exists and nobody holds it.
     let mut stage = writer.stage(layout()).expect("a stage");
     stage.insert([[Cell::Integer(1)]]).expect("rows");
     let alive = Writer::open(&path).expect("another writer");
@@ -173,7 +174,7 @@ fn what_was_compared_with_has_to_be_the_latest_still() {
     assert!(leftovers(&path).is_empty());
     let third = upon(ids[1]).expect("saved");
     assert_eq!(third.version.to_string(), "1.0.2");
-    // A removed one is none to go on from.
+    // A removed version cannot be continued.
     let mut writer = Writer::open(&path).expect("a writer");
     let latest = find(&Catalog::open(&path).expect("a catalog"), "pets").expect("a version");
     writer.remove(&latest).expect("removed");
@@ -261,7 +262,7 @@ fn pieces_of_several_versions_are_one_order() {
         // The columns that were not given, then those that were.
         Piece::New(vec![Cell::Text(b"text"), Cell::Integer(-8)]),
         rows(0, 15_001, 15_001),
-        // No such rows.
+        // Rows that do not exist.
         rows(1, 90, 99),
     ];
     stage.mix(&of, &["n"], pieces).expect("copied");

@@ -1,4 +1,4 @@
-"""Pets with what a training script asks for: a label, a split, sizes, a mask."""
+"""Pets with the columns that a training script needs: a label, a split, sizes, a mask."""
 
 import datetime
 from typing import Optional

@@ -33,7 +33,7 @@ def mount(catalog, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def records(catalog):
-    """What DataChain itself says of a dataset: its rows as dictionaries, by recorded path."""
+    """A dataset as DataChain reads it: its rows as dictionaries, by recorded path."""
 
     def read(name):
         script = (

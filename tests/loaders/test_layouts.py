@@ -1,4 +1,4 @@
-"""Hugging Face on shards of WebDataset and on a version without splits, whatever its directories are called."""
+"""Hugging Face on shards of WebDataset and on a version without splits, with any directory names."""
 
 import pytest
 from datasets import load_dataset
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.mount
 
 @pytest.fixture(autouse=True)
 def no_hub(tmp_path, monkeypatch):
-    """Nothing is asked of a network, nothing is kept of an earlier test."""
+    """No network requests, and no state of an earlier test."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
 

@@ -1,4 +1,4 @@
-"""Real training loaders on a mount, as their manuals say, with worker processes."""
+"""Real training loaders on a mount, used as in their manuals, with worker processes."""
 
 import datetime
 import math
@@ -18,7 +18,7 @@ PER_CLASS = 12
 
 @pytest.fixture(autouse=True)
 def no_hub(tmp_path, monkeypatch):
-    """Nothing is asked of a network, nothing is kept of an earlier test."""
+    """No network requests, and no state of an earlier test."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
 
@@ -63,14 +63,14 @@ def same(ours, theirs):
     if isinstance(theirs, float):
         return math.isclose(ours, theirs, rel_tol=0, abs_tol=0)
     if hasattr(theirs, "to_pydatetime"):
-        # Text of one length for all, or the splits of a set would differ in type.
+        # Text of equal length for all, or the splits of a set would differ in type.
         ours = datetime.datetime.fromisoformat(ours)
         return ours.replace(tzinfo=None) == theirs.to_pydatetime().replace(tzinfo=None)
     return ours == theirs
 
 
 def check(rows, frame, image, path):
-    """Every row of DataChain is there with its picture and all its scalar columns."""
+    """Every row of DataChain is present with its picture and all its scalar columns."""
     by_path = {row[path]: row for row in rows}
     assert len(by_path) == len(rows) == len(frame)
     for record in frame.to_dict("records"):

@@ -1,4 +1,4 @@
-"""Hugging Face on splits that it does not know by their names, among files and columns that it would take for its own."""
+"""Hugging Face with splits whose names it does not know, among files and columns that it would mistake for its own."""
 
 import pytest
 from datasets import load_dataset
@@ -13,7 +13,7 @@ SPLITS = {"train": 3, "fold-1": 2, "all": 1, "test": 1}
 
 @pytest.fixture(autouse=True)
 def no_hub(tmp_path, monkeypatch):
-    """Nothing is asked of a network, nothing is kept of an earlier test."""
+    """No network requests, and no state of an earlier test."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf")
 

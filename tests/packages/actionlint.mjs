@@ -7,7 +7,7 @@ const { createLinter } = createRequire(import.meta.url)(folder);
 const lint = await createLinter();
 let found = 0;
 for (const file of files) {
-  // Its list of machines is of 2023.
+  // Its list of runners is from 2023.
   const told = lint(readFileSync(file, "utf8"), file).filter(({ message }) => !/^label "ubuntu-/.test(message));
   for (const wrong of told) {
     console.error(`${file}:${wrong.line}:${wrong.column}: ${wrong.message}`);

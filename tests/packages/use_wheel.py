@@ -44,7 +44,7 @@ def main(catalog):
 
 
 def epochs(directory):
-    """A loop of training: each epoch another order, each rank its part, all files once."""
+    """A training loop: each epoch has another order, each rank its part, and all files occur once."""
     orders = []
     for epoch in range(3):
         parts = []

@@ -1,4 +1,4 @@
-"""A bucket that nginx serves, made of files whose bytes follow from their names, and its catalog."""
+"""A bucket served by nginx, with files whose bytes are derived from their names, and its catalog."""
 
 import contextlib
 import os
@@ -50,7 +50,7 @@ def fill(folder, sizes):
 
 
 def link(folder, sizes, count):
-    """`count` names for few files, so that many objects take little time and room to make."""
+    """`count` names for few files, so that many objects take little time and space to create."""
     for number in range(count):
         name, size = f"{number:06}.bin", sizes[number % len(sizes)]
         path = folder / f"{number // 1000:03}" / name
@@ -89,13 +89,13 @@ def outcome(mount, bucket, name):
 
 
 class Patience:
-    """Bounds how long reads may take: a reader that waits for FUSE can only be freed by ending its daemon."""
+    """Limits how long reads may take: a reader that waits for FUSE can only be freed by ending its daemon."""
 
     def __init__(self, *served, seconds=180):
         self.served, self.seconds = served, seconds
 
     def results(self, futures, watch=lambda: None):
-        """What `{key: future}` came to; `watch` is called again and again meanwhile."""
+        """The results of `{key: future}`; `watch` is called repeatedly meanwhile."""
         end = time.monotonic() + self.seconds
         while late := wait(futures.values(), 0.2).not_done:
             watch()
@@ -118,7 +118,7 @@ def status(pid):
 
 
 class Peak:
-    """The most memory of their own that the daemons of mounts were seen to have, in bytes."""
+    """The peak of the private memory of mounts' daemons, in bytes."""
 
     def __init__(self, *served):
         self.pids, self.bytes = [mount.daemon() for mount in served], 0

@@ -1,4 +1,4 @@
-"""What a catalog says should be on its mount, worked out on its own from the tables and the contract.
+"""The expected contents of a mount, computed independently of dcfs from the catalog's tables and the contract.
 
 Knows nothing of how dcfs does it, and only the plain rules of naming: where a path cannot stay as
 it is (two objects of one path, a reserved name, an odd segment, several sources) it says which
@@ -20,7 +20,7 @@ RESERVED = HELPERS | {b"_rows.jsonl", b"_rows.csv", b"_rows.parquet", b"_count",
 
 @dataclass(frozen=True)
 class Thing:
-    """One object as rows record it. Equal things are one file of the mount."""
+    """One object as recorded by rows. Equal things are one file of the mount."""
 
     source: str
     path: bytes
@@ -31,7 +31,7 @@ class Thing:
     location: str | None
 
     def read(self):
-        """Its bytes, straight from where the row says they are: a local file or a part of one."""
+        """Its bytes, read directly from the local file, or the part of one, that the row names."""
         if self.location:
             (part,) = json.loads(self.location)
             parent = part["parent"]
@@ -52,17 +52,17 @@ class Version:
     version: str
     rows: int
     things: dict[str, dict[Thing, list[int]]] = field(default_factory=dict)
-    """By File column, what its rows name, with the ids of the rows."""
+    """The things named by the rows, with the ids of the rows, by File column."""
 
     @property
     def directory(self):
-        """The name in `datasets/`."""
+        """Its name in `datasets/`."""
         local = (self.namespace, self.project) == ("local", "local")
         prefix = "" if local else f"{self.namespace}.{self.project}."
         return f"{prefix}{self.name}@{self.version}".replace("/", "%2F").encode()
 
     def plain(self):
-        """Things by mount path, where the path may stay as it is."""
+        """Things by mount path, if the path needs no change."""
         found = {}
         for column, things in self.things.items():
             if not is_plain_column(things):
@@ -73,7 +73,7 @@ class Version:
         return found
 
     def odd(self):
-        """`(column's directory, thing, row ids)` of everything else."""
+        """`(column's directory, thing, row ids)` of all others."""
         plain = set(self.plain().values())
         for column, things in self.things.items():
             for thing, rows in things.items():
@@ -81,17 +81,17 @@ class Version:
                     yield self.below(column), thing, rows
 
     def below(self, column):
-        """The directory of a File column: none where it is the only one."""
+        """The directory of a File column: empty if it is the only one."""
         return b"" if len(self.things) == 1 else column.encode() + b"/"
 
 
 def is_plain_column(things):
-    """Whether all have one source, so that no level of the tree names it."""
+    """Whether all things have one source, so that no level of the tree names it."""
     return len({thing.source for thing in things}) == 1
 
 
 def is_plain(thing, things, top):
-    """Whether nothing about its path, nor another thing, asks for another name."""
+    """Whether neither its path nor another thing requires another name."""
     segments = thing.path.split(b"/")
     if any(part in (b"", b".", b"..") or len(part) > 255 for part in segments):
         return False
@@ -130,7 +130,7 @@ def read(db_path):
 
 
 def things(db, version):
-    """What the rows of each File column name, read from the row table."""
+    """The things named by the rows of each File column, from the row table."""
     parts = (version.namespace, version.project, version.name, version.version.replace(".", "_"))
     table = '"ds_' + "_".join(parts).replace('"', '""') + '"'
     columns = [row[1].decode() for row in db.execute(f"PRAGMA table_info({table})")]
@@ -143,7 +143,7 @@ def things(db, version):
 
 
 def column_things(db, table, base, columns):
-    """`{thing: row ids}` of one File column; rows with neither source nor path name nothing."""
+    """`{thing: row ids}` of one File column; rows with neither source nor path are left out."""
     parts = ["source", "path", "size", "version", "etag", "last_modified", "location"]
     wanted = [f'"{base}__{part}"' if f"{base}__{part}" in columns else "NULL" for part in parts]
     found = {}
@@ -154,7 +154,7 @@ def column_things(db, table, base, columns):
 
 
 def thing(source, path, size, version, etag, modified, location):
-    """One row's object; text comes as bytes."""
+    """The object of one row, whose text columns are bytes."""
     return Thing(
         (source or b"").decode(),
         path or b"",
@@ -167,7 +167,7 @@ def thing(source, path, size, version, etag, modified, location):
 
 
 def nanoseconds(text):
-    """`2024-01-02 03:04:05.678901`, in UTC, as the kernel counts; 0 for NULL."""
+    """`2024-01-02 03:04:05.678901` in UTC, as nanoseconds since 1970; 0 for NULL."""
     if text is None:
         return 0
     moment = datetime.fromisoformat(text.decode()).replace(tzinfo=timezone.utc)

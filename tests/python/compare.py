@@ -1,4 +1,4 @@
-"""A version's directory against what the catalog says should be in it."""
+"""A version's directory against its expected contents, derived from the catalog."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def check_file(root, path, stat, thing):
 
 
 def check_version(version, root):
-    """Everything that the rows name is below `root` exactly once, the helpers are, and nothing else."""
+    """Everything that the rows name is below `root` exactly once, plus the helper files, and nothing else."""
     found = files_below(root)
     for helper in HELPERS:
         assert found.pop(helper).st_size == len(content(os.path.join(root, helper)))
@@ -48,13 +48,13 @@ def check_version(version, root):
 
 
 def empty_folders(root):
-    """The paths below `root` of the folders that hold nothing."""
+    """The paths below `root` of empty folders."""
     empty = {folder for folder, folders, names in os.walk(root) if not folders and not names}
     return {os.path.relpath(folder, root) for folder in empty}
 
 
 def find_moved(root, found, directory, thing, rows):
-    """Where a thing is whose path could not stay as it is.
+    """The path of a thing whose own path could not be used.
 
     Its name is the escaped path, perhaps with `~<row>` in one segment and levels for its source
     before it; of several files that fit, the one with its bytes.
@@ -66,7 +66,7 @@ def find_moved(root, found, directory, thing, rows):
 
 
 def may_be(path, thing, rows):
-    """Whether `path` can be the name of `thing`, leaving marks and escapes aside."""
+    """Whether `path` can be the name of `thing`, ignoring marks and escapes."""
     marks = b"|".join(b"~%d" % row for row in rows)
     unmarked = re.sub(b"(?:" + marks + rb")(?=[./]|$)", b"", path)
     wanted = [escaped(part) for part in thing.path.split(b"/")]
@@ -74,5 +74,5 @@ def may_be(path, thing, rows):
 
 
 def escaped(segment):
-    """The contract's escape of one segment (NUL and overlong ones are not needed here)."""
+    """The escape of one segment as specified (NUL and overlong segments are not needed here)."""
     return {b"": b"%", b".": b"%2E", b"..": b"%2E."}.get(segment, segment)

@@ -1,4 +1,4 @@
-"""What the tests share: catalogs made once a run by real DataChain, mounts of them, servers.
+"""Shared by the tests: catalogs made once a run by real DataChain, mounts of them, servers.
 
 Everything lives below pytest's temporary folder, and every mount left there by a failing test is
 taken away at the end.
@@ -31,7 +31,7 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(items):
-    """Skips, with the reason, what this machine or user cannot do."""
+    """Skips tests, with the reason, that this machine or user cannot run."""
     for item in items:
         if item.get_closest_marker("mount") and CANNOT_MOUNT:
             item.add_marker(pytest.mark.skip(reason=CANNOT_MOUNT))
@@ -85,7 +85,7 @@ def s3(tmp_path_factory):
 
 @pytest.fixture
 def shared_folder():
-    """A folder that every user may enter, which pytest's own are not."""
+    """A folder that every user may enter; pytest's own do not allow that."""
     with tempfile.TemporaryDirectory(prefix="dcfs-test-") as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -93,7 +93,7 @@ def shared_folder():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Names that hurt, and folders to match patterns in."""
+    """Problematic names, and folders to match patterns in."""
     root = tmp_path_factory.mktemp("tree") / "t.1 %20"
     names = [
         "a.jpg", "b.JPG", "x.jpg", "file1", "file2", "file10", "file03", ".hidden", "a b/\u00e9 \U0001f600.txt",

@@ -9,11 +9,11 @@ SCRIPTS = Path(__file__).parent / "scripts"
 
 
 MOVING = ("AWS_", "AZURE_", "CLICKHOUSE_", "DATACHAIN_", "GOOGLE_", "HF_", "PG", "SSL_", "STORAGE_", "XDG_")
-"""Variables begin so that move a catalog, a cache or a bucket."""
+"""Prefixes of variables that select another catalog, cache or bucket."""
 
 
 def clean_environment(home, **extra):
-    """The environment without anything of the caller's that moves a catalog, a cache or a bucket."""
+    """The environment without the caller's variables that select another catalog, cache or bucket."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -34,7 +34,7 @@ def start(script, folder, *arguments, environment=None, **popen):
 
 
 def run(name, folder, *arguments, timeout=180, environment=None):
-    """Runs `scripts/<name>.py` in `folder` to its end; what it printed is in the failure."""
+    """Runs `scripts/<name>.py` in `folder` to its end; a failure contains its output."""
     script = SCRIPTS / f"{name}.py"
     process = start(script, folder, *arguments, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate(timeout=timeout)

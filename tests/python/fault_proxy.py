@@ -51,7 +51,7 @@ class Answer:
     body: bytes
 
     def range(self):
-        """First byte, last byte and total that the answer says it is of."""
+        """First byte, last byte and total size in the answer."""
         given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", self.headers.get("content-range", ""))
         return tuple(map(int, given.groups())) if given else (0, len(self.body) - 1, len(self.body))
 
@@ -84,7 +84,7 @@ class Client:
             await self.writer.drain()
 
     async def send_for_ever(self, part):
-        """No faster than 32 MB/s: what is at stake is memory, not the machine."""
+        """Limited to 32 MB/s: the test is about memory, not speed."""
         while True:
             await self.send(part)
             await asyncio.sleep(len(part) / 32e6)
@@ -147,7 +147,7 @@ def long(answer):
 
 @fault(ANSWERS)
 def wrong_range(answer):
-    """Says that the bytes are from elsewhere, or only a part of what was asked for."""
+    """Claims that the bytes are from elsewhere, or only a part of the requested ones."""
     first, last, total = answer.range()
     answer.set_range(first + 100, last + 100, total + 100)
 
@@ -165,7 +165,7 @@ def absurd_range(answer):
 
 @fault(ANSWERS)
 def part(answer):
-    """A part, truly so called, whatever was asked for."""
+    """A part, correctly labelled, whatever was requested."""
     first, last, total = answer.range()
     answer.set_body(answer.body[:-1000])
     answer.set_range(first, last - 1000, total)
@@ -173,7 +173,7 @@ def part(answer):
 
 @fault(ANSWERS)
 def parts(answer):
-    """Several ranges in one body, as nobody asked."""
+    """Several ranges in one body, which nobody requested."""
     kind, text = "multipart/byteranges; boundary=x", answer.headers.pop("content-range", "bytes 0-1/2")
     head = f"\r\n--x\r\nContent-Range: {text}\r\n\r\n".encode()
     answer.status, answer.headers["content-type"] = "206 Partial Content", kind
@@ -182,7 +182,7 @@ def parts(answer):
 
 @fault(ANSWERS)
 def encoded(answer):
-    """Says that the bytes are compressed, which they are not."""
+    """Claims that the bytes are compressed, which they are not."""
     answer.headers["content-encoding"] = "gzip"
 
 
@@ -265,7 +265,7 @@ async def cut(client):
 
 @fault(CLIENTS)
 async def reset(client):
-    """The end of the connection in place of an answer."""
+    """Closes the connection instead of answering."""
     client.writer.transport.abort()
     raise ConnectionResetError
 
@@ -294,13 +294,13 @@ async def no_length(client):
 
 @fault(CLIENTS)
 async def extra(client):
-    """The right answer, and more that nobody asked for."""
+    """The right answer, followed by unsolicited bytes."""
     await client.send(client.answer.head() + client.answer.body + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
 
 
 @fault(CLIENTS)
 async def redirect(client):
-    """Elsewhere, which is here."""
+    """A redirect to the same place."""
     client.answer.status, client.answer.headers["location"] = "302 Found", client.rule["path"]
     client.answer.set_body(b"")
     await client.send(client.answer.head())
@@ -353,7 +353,7 @@ class Proxy:
         self.changed = asyncio.Event()
 
     def rule_for(self, path):
-        """The first rule that fits and is not used up."""
+        """The first matching rule that is not used up."""
         for rule in self.rules:
             if re.search(rule["match"], urllib.parse.unquote(path)) and rule.get("times", 1) > 0:
                 if "times" in rule:
@@ -373,7 +373,7 @@ class Proxy:
             await writer.wait_closed()
 
     async def answer(self, reader, writer):
-        """One request; whether the connection goes on."""
+        """One request; returns whether the connection stays open."""
         request = parse(await reader.readuntil(b"\r\n\r\n"))
         rule = self.rule_for(request.path)
         name = rule.get("fault")

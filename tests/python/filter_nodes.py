@@ -3,7 +3,7 @@
 import re
 
 OR, AND, NOT, EQUAL, ORDER, ADD, MULTIPLY, CONCAT, UNARY, ATOM = range(10)
-"""How strongly a text of dcfs holds together, by SQLite's precedence."""
+"""The binding strength of a text of dcfs, by SQLite's precedence."""
 
 BACKQUOTED = {"order", "like"}
 """Names that are words of the language."""
@@ -13,7 +13,7 @@ BARE = {"pug", "Pug", "beagle", "golden-retriever"}
 
 
 class Pen:
-    """Writes for dcfs, taking one of the spellings that mean the same at random."""
+    """Writes for dcfs, choosing one of the equivalent spellings at random."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -23,13 +23,13 @@ class Pen:
         return word.upper() if self.rng.random() < 0.1 else word
 
     def put(self, node, level):
-        """The node's text, in parentheses where it binds less than its place asks for."""
+        """The node's text, in parentheses if it binds less than its position requires."""
         needed = node.level < level
         text = node.dcfs(self)
         return f"({text})" if needed or self.rng.random() < 0.05 else text
 
     def string(self, value):
-        """A quoted string; what a directory's name cannot hold, and some of the rest, is escaped."""
+        """A quoted string; characters that a directory's name cannot contain, and some others, are escaped."""
         quote = self.rng.choice("\"'")
         escaped = re.sub(r"\\(?=u[0-9a-fA-F]{4})", lambda _: r"\u005c", value)
         if self.rng.random() < 0.1:
@@ -53,7 +53,7 @@ class Node:
         raise NotImplementedError
 
     def compared(self):
-        """The Python for it where it is the left side of a comparison; may be a `Func`."""
+        """The Python for the left side of a comparison; may be a `Func`."""
         return self.datachain()
 
 
@@ -91,7 +91,7 @@ class Literal(Node):
 
 
 class Time(Node):
-    """A datetime, naive or of a zone; dcfs reads it as a string beside a column of times."""
+    """A datetime, naive or with a zone; dcfs reads it as a string compared with a column of times."""
 
     def __init__(self, value, separator):
         self.value, self.separator = value, separator
@@ -358,7 +358,7 @@ class IsNull(Node):
 
 
 class Absent(IsNull):
-    """A column that is NULL, or an Optional model that is not there."""
+    """A column that is NULL, or an Optional model that is absent."""
 
     is_func = True
 
@@ -415,7 +415,7 @@ class Logic(Node):
 
 
 class Plain(Node):
-    """A call of which only the expression is wanted, not the `Func`."""
+    """A call used as an expression, not as a `Func`."""
 
     def __init__(self, node):
         self.node, self.level = node, node.level

@@ -47,7 +47,7 @@ from filter_nodes import (
 )  # fmt: skip
 
 LONGEST = 1000
-"""Bytes of a text as the name of a directory; Linux takes 1024."""
+"""Limit in bytes of a text as the name of a directory; Linux allows 1024."""
 
 INTS = ["n", "small", "order", "info.width", "file.size", "sys__id"]
 MAYBE_INTS = ["maybe", "info.maybe", "box.left", "box.info.width", "mask.size"]
@@ -95,13 +95,13 @@ DISTANCES = [0.0, 0.2, 0.5, 0.9, 1, 1.0, 1.4142135623730951, 2, 3.0, 5]
 
 
 class Maker:
-    """Random nodes; `depth` is how much deeper what it makes may be."""
+    """Random nodes; `depth` is the maximum depth of generated nodes."""
 
     def __init__(self, rng):
         self.rng = rng
 
     def any(self, *makers):
-        """What one of the makers makes."""
+        """The result of one of the makers."""
         return self.rng.choice(makers)()
 
     def one(self, *choices):
@@ -198,7 +198,7 @@ class Maker:
         return self.holes(*GLOBS)
 
     def holes(self, *wild):
-        """A string with some of its characters replaced by wild ones, perhaps cut, perhaps open at an end."""
+        """A string with some of its characters replaced by wildcards, possibly cut, possibly open at an end."""
         text = [self.rng.choice(wild) if self.chance(0.25) else char for char in self.short_text()]
         if text and self.chance(0.3):
             del text[self.rng.randrange(len(text)) :]
@@ -213,7 +213,7 @@ class Maker:
         return self.any(lambda: self.rng.choice(REGEXPS), lambda: re.escape(self.short_text()), self.pieced_regexp)
 
     def pieced_regexp(self):
-        """Up to four pieces, of which two repeat without end: more would take long on long strings."""
+        """Up to four pieces, of which two repeat without limit: more would be slow on long strings."""
         flags = self.rng.choice(REGEXP_FLAGS) if self.chance(0.3) else ""
         pieces = [self.piece(endless=number < 2) for number in range(self.rng.choice([1, 2, 3, 4]))]
         pattern = flags + "".join(pieces)
@@ -245,7 +245,7 @@ class Maker:
         return self.any(self.number_literal, lambda: self.number(depth))
 
     def number_literal(self):
-        """A value of the pools, or one beside it."""
+        """A value from the pools, or one next to it."""
         value = self.rng.choice(self.rng.choice([pools.INTS, pools.SMALL, pools.FLOATS]))
         if value != value:
             return self.number_literal()
@@ -292,7 +292,7 @@ class Maker:
         )
 
     def inner_number(self):
-        """Inside of a list, or of the row's place in a sample."""
+        """Inside a list, or of the row's place in a sample."""
         return self.any(
             lambda: self.item(self.column(INT_LISTS, ["flat"])),
             lambda: self.spot("x"),
@@ -341,7 +341,7 @@ class Maker:
         )
 
     def inner_text(self):
-        """Inside of a list."""
+        """Inside a list."""
         return self.any(lambda: self.item(Column("tags")), lambda: self.item(self.split()), lambda: self.spot("text"))
 
     # Times, lists, vectors, JSON.
@@ -380,7 +380,7 @@ class Maker:
         return Call("contains", source, self.one(*items), public="func.contains")
 
     def distance(self):
-        """Between a column of vectors and a vector; at times exactly as far as some row."""
+        """Between a column of vectors and a vector; sometimes with exactly the distance of some row."""
         name, column, vectors = self.rng.choice(
             [
                 ("cosine_distance", "emb", pools.VECTORS),

@@ -1,4 +1,4 @@
-"""A door before a server: writes down who asks, and turns away whom it is told to.
+"""A gate before a server: records requests, and refuses given keys.
 
 python gate.py PORT UPSTREAM FOLDER [CERTIFICATE KEY]
 

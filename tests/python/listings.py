@@ -1,4 +1,4 @@
-"""Listings as DataChain makes them, and what to list."""
+"""Listings as DataChain makes them, and the places to list."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ PATTERNS = [
 
 
 def by_datachain(folder, uris, config=None, versions=True, environment=None):
-    """What DataChain's `read_storage` gives, by URI, and its listings, by name: sets of rows."""
+    """The result of DataChain's `read_storage`, by URI, and its listings, by name: sets of rows."""
     folder.mkdir(exist_ok=True)
     script = datachain_runs.SCRIPTS / "listing.py"
     arguments = [json.dumps(config or {}), "1" if versions else "0", *uris]
@@ -34,5 +34,5 @@ def normal(row):
 
 
 def config_of(s3):
-    """How DataChain comes to a server."""
+    """The settings with which DataChain reaches a server."""
     return {"aws_endpoint_url": s3.url, "aws_key": "key", "aws_secret": "secret"}

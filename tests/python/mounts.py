@@ -1,4 +1,4 @@
-"""A real mount by the real binary, and what it left in its log."""
+"""A real mount by the real binary, and its log."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ DCFS = Path(os.environ.get("DCFS_BIN", ROOT / "target" / "debug" / "dcfs")).reso
 
 
 def why_no_mount():
-    """Why this machine cannot mount; `None` where it can."""
+    """Why this machine cannot mount; `None` if it can."""
     if not os.path.exists("/dev/fuse"):
         return "no /dev/fuse (in a container: --device /dev/fuse --cap-add SYS_ADMIN)"
     if os.geteuid() != 0 and not shutil.which("fusermount3"):
@@ -54,7 +54,7 @@ class Dcfs:
         (self.home / "run").mkdir(mode=0o700, exist_ok=True)
 
     def run(self, *arguments, timeout=60, **options):
-        """Runs `dcfs ARGUMENTS`; the result holds the code, the output and the errors."""
+        """Runs `dcfs ARGUMENTS`; the result has the exit code, the output and the errors."""
         return subprocess.run(
             [DCFS, *arguments],
             env=self.environment,
@@ -65,7 +65,7 @@ class Dcfs:
         )
 
     def ok(self, *arguments, **options):
-        """What `dcfs ARGUMENTS` prints; it must succeed."""
+        """The output of `dcfs ARGUMENTS`, which must succeed."""
         result = self.run(*arguments, **options)
         assert result.returncode == 0, (arguments, result.returncode, result.stderr)
         return result.stdout
@@ -80,7 +80,7 @@ class Dcfs:
         return [line for line in self.log().splitlines() if " WARN " in line or "ERROR" in line]
 
     def mount(self, catalog, mountpoint, *options):
-        """Mounts `catalog` and answers the mount."""
+        """Mounts `catalog` and returns the mount."""
         return Mount(self, catalog, mountpoint, options)
 
 
@@ -138,13 +138,13 @@ class Mount:
 
 
 def force_unmount(path):
-    """Takes a mount away whatever state it is in."""
+    """Unmounts whatever state the mount is in."""
     tool = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
     subprocess.run([*tool, path], stderr=subprocess.DEVNULL)
 
 
 def force_unmount_below(folder):
-    """The same for all mounts below a folder, the innermost first."""
+    """The same for all mounts below a folder, innermost first."""
     with open("/proc/self/mountinfo") as table:
         points = [line.split(" ")[4] for line in table]
     for point in reversed([point for point in points if point.startswith(f"{folder}/")]):

@@ -1,4 +1,4 @@
-"""A dataset whose files an nginx server has, and what was asked of that server."""
+"""A dataset whose files are served by nginx, and the requests to that server."""
 
 import contextlib
 import re
@@ -31,19 +31,19 @@ class Store:
         return ["--catalog", self.folder, "--anon", "--endpoint-url", self.url]
 
     def asked(self):
-        """The names that were asked for, in order."""
+        """The requested names, in order."""
         log = (self.folder / "access.log").read_text()
         return [match[1] for match in re.finditer(r'"GET /b/(\S+) HTTP', log)]
 
     def asked_twice(self, before, root):
-        """How many names were asked for again after the first `before`, but those that the mount raced for they were slow."""
+        """How many names were requested again after the first `before`, except those that the mount raced because they were slow."""
         page = (root.parent.parent / "_metrics.prom").read_text()
         raced = int(re.search(r"^dcfs_requests_raced_total (\d+)$", page, re.MULTILINE)[1])
         asked = self.asked()[before:]
         return max(0, len(asked) - len(set(asked)) - raced)
 
     def asked_after(self, before, wanted, seconds=30):
-        """What was asked for after the first `before`, once it holds `wanted` names or the time is up."""
+        """The requests after the first `before`, once they include `wanted` names or the time is up."""
         deadline = time.monotonic() + seconds
         while len(self.asked()) - before < wanted and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -73,7 +73,7 @@ VECTORS = [
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
 ]
 
-# No infinity, which the JSON functions of older SQLite call malformed, and no NUL, where they end a string.
+# No infinity, which the JSON functions of older SQLite reject, and no NUL, at which they end a string.
 DICTS = [
     {},
     {"k": 1, "s": "a"},

@@ -1,4 +1,4 @@
-"""The portal of SSO and its service of tokens, as `aws sso` asks them.
+"""The portal of SSO and its OIDC service, as used by `aws sso`.
 
 python portal.py PORT FOLDER
 

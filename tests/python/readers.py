@@ -14,7 +14,7 @@ import random
 
 
 def read_one(mounted, truth, name):
-    """All of a file, or of a large one now and then a part; what is wrong with it, or nothing."""
+    """Reads all of a file, or sometimes a part of a large one; returns the error, or nothing."""
     with open(os.path.join(truth, name), "rb") as right, open(os.path.join(mounted, name), "rb") as file:
         size = os.fstat(right.fileno()).st_size
         start, length = 0, size
@@ -25,7 +25,7 @@ def read_one(mounted, truth, name):
 
 
 def all_of(file, start, length):
-    """Bytes of a file up to its end; what fails behind the first of them is an error too."""
+    """Bytes of a file up to its end; a failure after the first of them is an error too."""
     found = b""
     while len(found) < length and (more := os.pread(file.fileno(), length - len(found), start + len(found))):
         found += more
@@ -33,7 +33,7 @@ def all_of(file, start, length):
 
 
 def read(asked, names, number):
-    """The work of one process: files read, and what was wrong."""
+    """The work of one process: files read, and the errors."""
     random.seed(f"{asked.seed} {number}")
     count, wrong = 0, []
     try:
@@ -56,7 +56,7 @@ def names_below(folder):
 
 
 def start(asked, names, number):
-    """A child, and the end of a pipe that says what it did."""
+    """A child process, and the end of a pipe with its report."""
     out, into = os.pipe()
     if os.fork() == 0:
         os.close(out)

@@ -39,7 +39,7 @@ def serving(command, url, log):
 
 
 def wait_for(url, process, log):
-    """Waits until something answers HTTP at `url`, whatever it says."""
+    """Waits until something answers HTTP at `url`, with any status."""
     for _ in range(300):
         assert process.poll() is None, Path(log).read_text()
         with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ class S3:
             self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
     def put(self, bucket, key, body):
-        """Stores an object and answers what the store says of it."""
+        """Stores an object and returns the store's description of it."""
         return self.client.put_object(Bucket=bucket, Key=key, Body=body)
 
 
@@ -126,7 +126,7 @@ def web(folder, root, tls=None):
     port = free_port()
     script = Path(__file__).parent / "web.py"
     command = [sys.executable, script, str(port), root, *(["--tls", *tls] if tls else [])]
-    # With TLS this client trusts nobody, and that it says so is answer enough.
+    # With TLS this client trusts nobody, and its error is answer enough.
     url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     with serving(command, url, folder / f"web-{port}.log"):
         yield url
@@ -181,20 +181,20 @@ def azure_box(folder, keys):
 
 
 class Faults:
-    """A running `fault_proxy.py`, and the orders it takes."""
+    """A running `fault_proxy.py`, and its control interface."""
 
     def __init__(self, url, control):
         self.url, self.control = url, control
 
     def order(self, path, what=None):
-        """Sends an order; answers what the proxy counted so far."""
+        """Sends a command; returns the proxy's counts so far."""
         data = None if what is None else json.dumps(what).encode()
         request = urllib.request.Request(self.control + path, data, method="GET" if data is None else "PUT")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
     def rules(self, *rules):
-        """`(regex, fault, more)` for each: what is broken from now on, and nothing else."""
+        """`(regex, fault, more)` for each: the faults from now on, and no others."""
         self.order("/rules", [{"match": match, "fault": fault, **dict(*more)} for match, fault, *more in rules])
 
     def counts(self):
@@ -219,7 +219,7 @@ def faulty(folder, store):
 
 
 class Portal:
-    """SSO: what was asked of it, and the tokens that it takes."""
+    """SSO: its requests, and the tokens that it accepts."""
 
     def __init__(self, url, folder):
         self.url, self.folder = url, folder
@@ -235,7 +235,7 @@ class Portal:
 
 @contextlib.contextmanager
 def portal(folder):
-    """`portal.py`, which takes no token yet."""
+    """`portal.py`, which accepts no token yet."""
     folder.mkdir(exist_ok=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -245,7 +245,7 @@ def portal(folder):
 
 
 class Gate:
-    """A door before a server: who asked, and who is turned away."""
+    """A gate before a server: who sent requests, and who is refused."""
 
     def __init__(self, url, folder):
         self.url, self.folder = url, folder
@@ -256,7 +256,7 @@ class Gate:
         return [line.split(" ") for line in log.read_text().splitlines()] if log.exists() else []
 
     def ids(self, path="/"):
-        """The key ids that asked for paths that begin with `path`, in order, each once in a row."""
+        """The key ids of requests for paths that begin with `path`, in order, without repetition in a row."""
         ids = [line[2] for line in self.asked() if line[1].startswith(path)]
         return [who for n, who in enumerate(ids) if n == 0 or ids[n - 1] != who]
 

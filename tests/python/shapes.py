@@ -88,7 +88,7 @@ def write(folder, name, content):
 
 
 def write_tar(path, number):
-    """A plain tar; member names that a careless reader would lose are among them."""
+    """A plain tar, including member names that a careless reader would lose."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name in MEMBERS:

@@ -23,7 +23,7 @@ def columns_of(db, dataset):
 
 
 def set_count(db, dataset):
-    """Makes `num_objects` what the table holds."""
+    """Sets `num_objects` to the number of rows in the table."""
     db.execute(
         f"UPDATE datasets_versions SET num_objects = (SELECT count(*) FROM {table_of(dataset)})"
         " WHERE dataset_id = (SELECT id FROM datasets WHERE name = ?)",

@@ -1,4 +1,4 @@
-"""What a catalog costs an agent: ten questions by files, by `dcfs` and by MCP, each answered, within bounds."""
+"""The cost of a catalog for an agent: ten questions by files, by `dcfs` and by MCP, each answered, within bounds."""
 
 import importlib.util
 import re
@@ -26,7 +26,7 @@ def measure():
 
 def test_ten_questions_cost_a_third_of_what_they_did():
     module = measure()
-    # Answers name the folder: where it is deep, each of them is longer.
+    # Answers name the folder: if its path is long, each of them is longer.
     with tempfile.TemporaryDirectory(prefix="dcfs-agents-", dir="/tmp") as folder:
         wanted, costs = module.run(Path(folder))
     assert len(wanted) == 10
@@ -35,7 +35,7 @@ def test_ten_questions_cost_a_third_of_what_they_did():
             calls, characters = map(sum, zip(*cost[part]))
             most_calls, most = BEFORE[name]
             assert characters <= most / 3, (way, name, characters)
-            # By commands alone each question is one of its own, and a short one.
+            # With commands only, each question is independent, and short.
             assert calls <= most_calls / 3 or way == "dcfs" and calls < most_calls, (way, name, calls)
     page = (mounts.ROOT / "docs" / "agents.md").read_text()
     rows = [line.split(" | ")[0].strip("| ") for line in module.table(wanted, costs).splitlines()]

@@ -85,7 +85,7 @@ def test_a_store_that_is_away_is_not_waited_for_by_each_file(away, tmp_path, com
     with refusing(away.proxy):
         cache = ("--cache-dir", tmp_path, "--timeout", "6s")
         result = away.dcfs.run(command, "d", *away.flags, *cache, "--jobs", "4", timeout=120)
-    # Each file by itself: 300 / 4 times 6 s.
+    # Each file by itself would take 300 / 4 times 6 s.
     assert time.monotonic() - began < 60
     assert result.returncode == 6 and "Connection refused" in result.stdout + result.stderr, result.stderr
 
@@ -95,7 +95,7 @@ def test_verify_and_doctor_say_the_whole_cause_once(away, tmp_path):
         began = time.monotonic()
         result = away.dcfs.run("verify", "d", *away.flags, timeout=120)
         doctor = away.dcfs.run("doctor", *away.flags, timeout=120).stdout
-        # Of a time-out of 60 s, each.
+        # Against a time-out of 60 s for each.
         assert time.monotonic() - began < 40
     cause = f"could not be read: asking `{away.proxy.url}`: Connection refused (os error 111)"
     [line] = [line for line in result.stdout.splitlines() if "not asked for" in line]
@@ -108,7 +108,7 @@ def test_verify_and_doctor_say_the_whole_cause_once(away, tmp_path):
 @pytest.mark.mount
 def test_what_index_was_told_is_advice_and_never_used(away, tmp_path):
     advice = f"`s3://box` was indexed with `--endpoint-url {away.proxy.url}`"
-    # A region that is none: nobody is asked.
+    # An invalid region: no request is sent.
     dcfs = mounts.Dcfs(tmp_path / "home", **KEYS, AWS_REGION="nowhere-1")
     before = away.proxy.counts()["requests"]
     bare = ("--catalog", away.folder, "--timeout", "3s")

@@ -78,7 +78,7 @@ class Home(mounts.Dcfs):
 
 @contextlib.contextmanager
 def reading(dcfs, clouds, folder, *options):
-    """A mount that fetches nothing by itself; answers a function that reads object `n` of a bucket."""
+    """A mount that prefetches nothing; returns a function that reads object `n` of a bucket."""
     with dcfs.mount(clouds.folder, folder / "mnt", "--prefetch", "off", *options) as mount:
 
         def read(bucket, n):
@@ -179,7 +179,7 @@ def by_process(clouds, folder):
 
 @contextlib.contextmanager
 def by_file(clouds, folder):
-    """A mount that read with keys of a file."""
+    """A mount that read with keys from a file."""
     with servers.gate(folder / "gate", clouds.one) as gate:
         dcfs = Home(folder / "home", f"[default]\nendpoint_url = {gate.url}\n", profile("default", "OLD"))
         with reading(dcfs, clouds, folder) as read:
@@ -189,7 +189,7 @@ def by_file(clouds, folder):
 
 @contextlib.contextmanager
 def by_machine(clouds, folder):
-    """A mount that was refused, for the metadata service said nothing in time; it says its role now."""
+    """A mount that was refused because the metadata service was too slow; it names its role now."""
     ready, port = folder / "ready", servers.free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, Path(__file__).parent / "metadata.py", str(port), ready]
@@ -211,7 +211,7 @@ def by_machine(clouds, folder):
 
 @pytest.fixture(scope="module")
 def earlier(clouds, tmp_path_factory):
-    """Mounts that found credentials so long ago that a refusal makes dcfs look again: one wait for all of them."""
+    """Mounts whose credentials are old enough that a refusal makes dcfs search again: one wait for all of them."""
     with contextlib.ExitStack() as stack:
         made = {make.__name__: make for make in (by_machine, by_process, by_file)}
         enter = {name: make(clouds, tmp_path_factory.mktemp(name)) for name, make in made.items()}
@@ -378,7 +378,7 @@ BOTO = "import botocore.session as s; print(s.Session(profile='new').get_credent
 
 @pytest.mark.mount
 def test_a_token_of_sso_that_has_ended_is_exchanged_for_all_who_use_it(clouds, sso, tmp_path):
-    """`botocore` goes on with what is written back."""
+    """`botocore` can continue with the token that is written back."""
     sso.portal.takes(refresh="refresh-hush-0")
     sso.home.signs_in("old-hush", "2001-01-01T00:00:00Z", more="kept", **REFRESH)
     with reading(sso.home, clouds, tmp_path, "--profile", "new") as read:
@@ -485,7 +485,7 @@ def test_a_ca_bundle_is_believed(clouds, tmp_path):
         assert result.returncode != 0 and "certificate" in result.stderr, result.stderr
         bundled = Home(tmp_path / "h2", **ENVIRONMENT, AWS_CA_BUNDLE="cert.pem")
         assert bundled.ok(*arguments, cwd=tmp_path).encode() == body("one", 0)
-        # The process behind a mount stands elsewhere, and finds the file all the same.
+        # The process behind a mount has another current folder, and finds the file all the same.
         (tmp_path / "mnt").mkdir()
         bundled.ok("mount", "--catalog", clouds.folder, "--endpoint-url", gate.url, tmp_path / "mnt", cwd=tmp_path)
         assert (tmp_path / "mnt" / "datasets" / "one@1.0.0" / "in" / "1").read_bytes() == body("one", 1)

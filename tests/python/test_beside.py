@@ -1,4 +1,4 @@
-"""What stands beside the files meets no loop over them: loaders, `os.listdir` and `ls | wc -l` find files alone."""
+"""Files beside those of rows are in no loop over a directory: loaders, `os.listdir` and `ls | wc -l` find only rows' files."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ SPLITS = {"train": 3, "fold-1": 2, "all": 1, "test": 1}
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A mount of pictures in splits, of which one is an imagefolder itself."""
+    """A mount of pictures in splits, one of which is an imagefolder itself."""
     folder = tmp_path_factory.mktemp("beside")
     for split, count in SPLITS.items():
         (folder / "pictures" / split).mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_every_reader_of_csv_agrees_where_the_first_quote_comes_late(dcfs, tmp_p
 
 
 def test_json_with_late_values_is_read_as_the_docs_say(tmp_path):
-    """What docs/tables.md says of DuckDB: its sample makes late values NULL, `sample_size=-1` and Parquet do not."""
+    """The statements of docs/tables.md about DuckDB: its sample makes late values NULL, `sample_size=-1` and Parquet do not."""
     path = tmp_path / "late.jsonl"
     path.write_text('{"x": null}\n' * 25_000 + '{"x": 5}\n')
     assert duckdb.sql(f"SELECT count(x) FROM read_json('{path}')").fetchall() == [(0,)]

@@ -1,4 +1,4 @@
-"""What a stranger's catalog, or a reader, can make dcfs use: memory, processor, disk, pages, log."""
+"""The resources that a stranger's catalog, or a reader, can make dcfs use: memory, processor, disk, pages, log."""
 
 import os
 import sqlite3
@@ -24,7 +24,7 @@ print(os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_action
 
 
 def peak(dcfs, *words):
-    """The code, the errors, and the peak memory in KiB of a command that is run."""
+    """The exit code, the errors, and the peak memory in KiB of a command."""
     result = dcfs.run(*words)
     command = [sys.executable, "-c", MEASURE, mounts.DCFS, *map(str, words)]
     measured = subprocess.run(command, env=dcfs.environment, check=True, capture_output=True, text=True)
@@ -64,7 +64,7 @@ def test_a_cell_of_a_hundred_megabytes_is_an_error(dcfs, small_catalog, tmp_path
 
 
 def number(value):
-    """An integer as SQLite's file format writes it: seven bits a byte, the first ones marked."""
+    """A varint of SQLite's file format: seven bits per byte, with the high bit set in all but the last byte."""
     out = [value & 0x7F]
     while value := value >> 7:
         out.insert(0, value & 0x7F | 0x80)
@@ -72,7 +72,7 @@ def number(value):
 
 
 def make_endless(path, table, levels=6):
-    """Puts above the leaf of a table pages that name the page below them as often as there is room."""
+    """Adds pages above the leaf of a table that name the page below them as often as there is room."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = DELETE")
         (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
@@ -119,7 +119,7 @@ def test_work_on_an_endless_table_ends(dcfs, small_catalog, tmp_path):
             if used() - before < 10:
                 break
             assert time.monotonic() < until, "still at it a minute later"
-    # Rows are read in order, and refused as soon as their ids fall.
+    # Rows are read in order, and refused as soon as their ids decrease.
     refused = dcfs.run("count", "few", "--where", "file.size > 3", "--catalog", catalog)
     assert refused.returncode != 0 and "must ascend" in refused.stderr
 

@@ -54,7 +54,7 @@ def check_all(store, mount, workers=1):
 
 
 def objects(dcfs):
-    """Folders, and the files of small ones."""
+    """Folders, and the files of small objects."""
     return sorted(dcfs.cache.glob("dcfs/objects/*/*"))
 
 
@@ -82,7 +82,7 @@ def test_a_small_cache_stays_small(store, dcfs, tmp_path):
     with mounted(store, dcfs, tmp_path / "mnt", "--cache-size", "2M") as mount:
         for _ in range(3):
             check_all(store, mount, workers=4)
-        # What is in use stays until it is closed; then it goes.
+        # Objects in use stay until they are closed; then they are removed.
         deadline = time.monotonic() + 60
         while json.loads(dcfs.ok("cache", "status", "--json"))["bytes"] > 2 << 20:
             assert time.monotonic() < deadline, dcfs.ok("cache", "status")
@@ -194,7 +194,7 @@ def test_the_command_tells_verifies_and_clears(store, dcfs, tmp_path):
     assert ask("status")["objects"] == 0
     with mounted(store, dcfs, tmp_path / "mnt") as mount:
         check_all(store, mount)
-        # What was read is written a moment later.
+        # Bytes that were read are written a moment later.
         deadline = time.monotonic() + 60
         while (status := ask("status"))["objects"] < len(names(store)):
             assert time.monotonic() < deadline, status

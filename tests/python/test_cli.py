@@ -1,4 +1,4 @@
-"""The command line: each wrong thing has its own message and exit code, each right one its answer."""
+"""The command line: each error has its own message and exit code, each valid command its answer."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def places(tmp_path, small_catalog):
 
 
 def make_bad_catalogs(folder, good):
-    """Files called `.datachain/db` that are not what they should be."""
+    """Invalid files called `.datachain/db`."""
     for name in ("text", "other_db", "damaged", "newer"):
         (folder / name / ".datachain").mkdir()
     (folder / "text" / ".datachain" / "db").write_text("this is no database\n" * 100)
@@ -139,7 +139,7 @@ def test_status_tells_of_each_mount(dcfs, small_catalog, tmp_path):
 
 @pytest.mark.mount
 def test_status_shows_nothing_of_another_mount(dcfs, small_catalog, tmp_path):
-    """As where another user mounted since: this user's note is of a mount that was there before, or there is none."""
+    """As if another user mounted since: this user's note is about an earlier mount, or there is none."""
     with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
         (note,) = (dcfs.home / "state").rglob("mounts/*.json")
         kept = note.read_text()
@@ -244,12 +244,12 @@ def test_help_and_version(dcfs):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "elvish", "powershell"])
 def test_completions(dcfs, shell):
-    """A few lines that ask the program at each tab."""
+    """A few lines that run the program at each tab."""
     assert "COMPLETE" in dcfs.ok("completions", shell)
 
 
 def completed(dcfs, *words, **options):
-    """What a shell offers for the last of some words."""
+    """The completions that a shell offers for the last of some words."""
     environment = {**dcfs.environment, "COMPLETE": "bash", "_CLAP_COMPLETE_INDEX": str(len(words)), "_CLAP_IFS": "\n"}
     done = subprocess.run([mounts.DCFS, "--", "dcfs", *words], env=environment, capture_output=True, text=True, timeout=60, **options)
     assert done.returncode == 0 and done.stderr == "", done
@@ -264,7 +264,7 @@ def test_datasets_versions_and_columns_are_completed(dcfs, shapes_catalog, tmp_p
     assert completed(dcfs, "show", "pets_sized", "--columns", "info", **options) == ["info", "info.width", "info.height"]
     assert completed(dcfs, "show", "pets_sized", "--columns", "file.path,info.w", **options) == ["file.path,info.width"]
     assert "growing" in completed(dcfs, "mv", "gr", **options)
-    # Wherever the catalog is said to be; without one there is nothing, and no error.
+    # With the catalog given in each way; without one there are no completions, and no error.
     assert completed(dcfs, "show", "--catalog", shapes_catalog, "pets_siz", cwd=tmp_path) == ["pets_sized"]
     assert completed(dcfs, "show", "pets_", cwd=tmp_path) == []
     commands = completed(dcfs, "l", **options)
@@ -290,7 +290,7 @@ def test_ctrl_c_says_what_was_kept(dcfs, tmp_path):
         (["index", "photos", "--save", "y"], "interrupted; nothing was saved"),
         (["save", "x", "--as", "y"], "interrupted; nothing was saved"),
     ]:
-        # It waits for who writes.
+        # It waits for other writers.
         with closing(sqlite3.connect(tmp_path / ".datachain/db")) as db:
             db.execute("BEGIN IMMEDIATE")
             work = subprocess.Popen([mounts.DCFS, *words], env=dcfs.environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -328,7 +328,7 @@ def test_a_pipe_in_place_of_the_catalog_is_told(dcfs, tmp_path):
 
 @pytest.mark.mount
 def test_advice_where_there_is_no_home(dcfs, small_catalog, tmp_path):
-    """A home folder in which nothing can be made, as that of a user of whom the password file knows nothing."""
+    """A home folder in which nothing can be created, as for a user unknown to the password file."""
     dcfs.environment["HOME"] = "/proc/none"
     del dcfs.environment["XDG_STATE_HOME"]
     done = dcfs.run("mount", "--catalog", small_catalog, tmp_path / "mnt")
@@ -349,7 +349,7 @@ def test_what_was_made_is_counted_with_the_cache(dcfs, small_catalog):
 
 
 def test_a_reader_that_leaves_early_is_no_error(dcfs, shapes_catalog):
-    """`dcfs ls | head -1` in a shell that tells of any failure in the pipe."""
+    """`dcfs ls | head -1` in a shell that reports any failure in the pipe."""
     command = f'set -o pipefail; "{mounts.DCFS}" ls --json --catalog "{shapes_catalog}" | head -n 1'
     result = subprocess.run(["bash", "-c", command], env=dcfs.environment, capture_output=True)
     assert (result.returncode, result.stderr) == (0, b"")

@@ -1,4 +1,4 @@
-"""`dcfs cat` and `dcfs cp`: the files of the mount without a mount, compared with what the mount gives."""
+"""`dcfs cat` and `dcfs cp`: the files of the mount without a mount, compared with a mount."""
 
 import json
 import os
@@ -21,7 +21,7 @@ NOT_FOUND, USAGE, STALE = 1, 2, 3
 
 
 def wait_until(true):
-    """Waits until something is so, at most a minute."""
+    """Waits until a condition holds, at most a minute."""
     for _ in range(600):
         if true():
             return
@@ -53,7 +53,7 @@ def few(dcfs, small_catalog):
     return run
 
 
-# What is printed
+# Output.
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_a_pipe_that_closes_is_success(static):
     assert result.stdout == (static.bucket / "large.bin").read_bytes()[:1]
 
 
-# What is copied
+# Copies.
 
 
 def test_cp_r_is_cp_r_of_the_mount(dcfs, shapes_catalog, shapes_mount, tmp_path):
-    """Every version of every shape, names that are no UTF-8 and links among them."""
+    """Every version of every shape, including names that are not UTF-8 and links."""
     subprocess.run(["cp", "-r", shapes_mount.datasets, tmp_path / "mount"], check=True)
     said = dcfs.ok("cp", "-r", "--catalog", shapes_catalog, "datasets", tmp_path / "own")
     assert said.startswith("copied ") and "failed" not in said
@@ -166,7 +166,7 @@ def test_cp_r_is_cp_r_of_the_mount(dcfs, shapes_catalog, shapes_mount, tmp_path)
 
 
 def test_cp_r_of_a_view(dcfs, shapes_catalog, shapes_mount, tmp_path):
-    """What only views show is copied by the same walk."""
+    """Files that only exist in views are copied by the same walk."""
     view = "typed@1.0.0/_views/by/kind.kind/odd"
     dcfs.ok("cp", "-r", "--catalog", shapes_catalog, view, tmp_path)
     copied = tree(tmp_path / "odd")
@@ -175,7 +175,7 @@ def test_cp_r_of_a_view(dcfs, shapes_catalog, shapes_mount, tmp_path):
 
 @pytest.fixture
 def layout(tmp_path):
-    """Makes folders to copy into: `make(name)` answers one that holds a folder, files and links."""
+    """Makes folders to copy into: `make(name)` returns one that contains a folder, files and links."""
 
     def make(name):
         folder = tmp_path / name
@@ -268,7 +268,7 @@ def test_what_changed_since_is_stale_and_the_rest_is_copied(dcfs, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_no_more(few, tmp_path):
-    """A file stands where a folder of the tree belongs; what does not need it is copied."""
+    """A file has the place of a folder of the tree; everything that does not need the folder is copied."""
     (tmp_path / "few").mkdir()
     (tmp_path / "few" / "b").write_text("mine")
     result = few("cp", "-r", "few", tmp_path)
@@ -356,7 +356,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(static, tmp_path):
     while b" of 64.0 MiB" not in seen:
         seen += os.read(ours, 4096)
     assert b"copying: " in seen and b"%" in seen and b"iB/s" in seen
-    # How long it takes is told once the rate means something.
+    # The remaining time is shown once the rate is meaningful.
     while b" left" not in seen:
         seen += os.read(ours, 4096)
     process.send_signal(signal.SIGINT)

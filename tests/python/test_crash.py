@@ -1,4 +1,4 @@
-"""The daemon dies by SIGKILL at bad moments; mounting again just works, and everything is right."""
+"""The daemon is killed at bad moments; mounting again just works, and everything is right."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ ROWS = 300_000
 
 @pytest.fixture(scope="module")
 def large_catalog(small_catalog, tmp_path_factory):
-    """`few` with 300,000 more rows, all of one tiny file: only names are asked of it."""
+    """`few` with 300,000 more rows, all of one tiny file: only their names are used."""
     folder = sql.copy_catalog(small_catalog, tmp_path_factory.mktemp("large") / "catalog")
     sql.multiply(folder, "few", ROWS)
     return folder
@@ -131,7 +131,7 @@ def test_killed_while_read(small_catalog, dcfs, tmp_path):
             )
             reader.stdout.readline()
             mount.kill()
-            # What the kernel has may go on being read; the reader itself is ours to end.
+            # Data in the kernel's cache may still be read; the reader itself is ours to end.
             reader.terminate()
             reader.communicate(timeout=30)
             mount.mount()

@@ -1,4 +1,4 @@
-"""`dcfs csi` as the kubelet asks it: gRPC over a socket, with messages by the numbers of CSI's version 1."""
+"""`dcfs csi` as called by the kubelet: gRPC over a socket, with messages numbered as in CSI's version 1."""
 
 import os
 import subprocess
@@ -101,7 +101,7 @@ def plugin(dcfs, catalogs, folder, *flags, **environment):
     process = subprocess.Popen(command, env={**dcfs.environment, **environment}, stdout=subprocess.PIPE, text=True)
     try:
         assert "serving volumes" in process.stdout.readline()
-        # As the kubelet says; by itself this client would say the path, which is no name of a host.
+        # As sent by the kubelet; by default this client would send the path, which is not a valid host name.
         with grpc.insecure_channel(f"unix://{socket}", options=[("grpc.default_authority", "localhost")]) as channel:
             yield Plugin(channel)
     finally:

@@ -1,6 +1,6 @@
-"""Whatever stands where a file of the cache should, and whatever becomes of its folder: the right bytes.
+"""Reads return the right bytes, whatever replaces a file of the cache and whatever happens to its folder.
 
-What `test_cache.py` damages byte by byte is here replaced by other things, also while a mount has it.
+The files that `test_cache.py` damages byte by byte are replaced here by other things, also while a mount has them open.
 """
 
 import json
@@ -19,10 +19,10 @@ import mounts
 pytestmark = pytest.mark.mount
 
 SAME = 1_300_000
-"""Bytes of the objects whose files are exchanged: only their keys tell them apart. Each has a folder."""
+"""Size of the objects whose files are exchanged: only their keys distinguish them. Each has a folder."""
 
 SMALL = 150_000
-"""The same of objects that are a file each."""
+"""Size of small objects, which have one file each."""
 
 
 def fill(root):
@@ -58,13 +58,13 @@ def files(dcfs):
 
 
 def objects(dcfs):
-    """The folders of objects that are of one size."""
+    """The folders of objects of the same size."""
     folders = [path.parent for path in dcfs.cache.glob("dcfs/objects/*/*/map")]
     return sorted(folder for folder in folders if (folder / "data").stat().st_size == SAME)
 
 
 def small_objects(dcfs):
-    """The files of objects that are of one small size."""
+    """The files of the small objects."""
     return sorted(path for path in dcfs.cache.glob("dcfs/objects/*/*") if path.is_file() and path.stat().st_size == SMALL)
 
 
@@ -138,7 +138,7 @@ def file(path, other):
 
 
 def of_another_size(path, other):
-    """A map that says, with the right checksum, that the object is longer."""
+    """A map that claims, with the right checksum, that the object is longer."""
     if path.name != "map":
         return
     header = bytearray(path.read_bytes())
@@ -161,13 +161,13 @@ def marked_wrong(path, other):
 
 
 def unmarked(path, other):
-    """As a kill leaves it."""
+    """The state after a kill."""
     if path.is_file() and MARK in os.listxattr(path):
         os.removexattr(path, MARK)
 
 
 def flipped(path, other):
-    """One bit, by somebody who hides that it was written."""
+    """One bit, changed by somebody who hides the write."""
     if path.is_file():
         before = path.stat()
         whole = bytearray(path.read_bytes())
@@ -178,7 +178,7 @@ def flipped(path, other):
 
 
 def exchanged(path, other):
-    """Whole and marked, but of another object."""
+    """Complete and marked, but belonging to another object."""
     path.rename(path.with_name(".aside"))
     other.rename(path)
     path.with_name(".aside").rename(other)
@@ -195,7 +195,7 @@ HARMS = [
 @pytest.mark.parametrize("what", ["data", "map", ""])
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_something_else_in_place_of_a_file(bucket, dcfs, tmp_path, harm, what):
-    """One object is harmed; it and the one that was exchanged with it are read right, twice."""
+    """One object is damaged; it and the one that was exchanged with it are read correctly, twice."""
     harmed, other, *_ = objects(dcfs)
     harm(harmed / what, other / what)
     for _ in range(2):
@@ -223,7 +223,7 @@ def test_something_else_in_place_of_a_small_object(bucket, dcfs, tmp_path, harm,
 @pytest.mark.parametrize("what", ["data", "map", ""])
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_the_command_lives_with_something_else(bucket, dcfs, tmp_path, harm, what):
-    """`verify` and `clear` end, and take nothing away but what is the cache's."""
+    """`verify` and `clear` end, and remove only what belongs to the cache."""
     harmed, other, *_ = objects(dcfs)
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -240,7 +240,7 @@ def test_the_command_lives_with_something_else(bucket, dcfs, tmp_path, harm, wha
 @pytest.mark.parametrize("level", ["objects", "shelf"])
 @pytest.mark.parametrize("harm", [file, symlink, symlink_to_nothing, directory], ids=lambda harm: harm.__name__)
 def test_something_else_in_place_of_a_folder(bucket, dcfs, tmp_path, harm, level):
-    """Nothing can be kept there, or it can; nothing outside is touched."""
+    """Something can be stored there or not; nothing outside is touched."""
     folder = dcfs.cache / "dcfs" / "objects"
     folder = folder if level == "objects" else objects(dcfs)[0].parent
     outside = tmp_path / "outside"
@@ -254,14 +254,14 @@ def test_something_else_in_place_of_a_folder(bucket, dcfs, tmp_path, harm, level
 
 
 def forget_pages(bucket, mount):
-    """The kernel's copies of all files, so that the daemon is asked again."""
+    """Drops the kernel's copies of all files, so that the daemon is asked again."""
     for name in bucket.names():
         with open(buckets.version(mount) / name, "rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def closed(mount, dcfs):
-    """Waits until the kernel has told that every file was closed, and what was fetched is written."""
+    """Waits until the kernel has released every file, and fetched bytes are written."""
     live = mount.datasets.parent / "_status.json"
     while json.loads(live.read_text())["open"] > 1:
         pass
@@ -290,7 +290,7 @@ def test_the_cache_is_removed_while_mounted(bucket, dcfs, tmp_path, level):
 
 @pytest.mark.parametrize("size", [0, 1000, 64 << 10])
 def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
-    """No crash of a mapped file, no bytes that are not there: what was open before is checked when it is opened
+    """No crash of a mapped file, no bytes that do not exist: files that were open before are checked when opened
     again. (What root has open meanwhile, the kernel reads by itself.)"""
     with bucket.mount(dcfs, tmp_path / "mnt") as mount:
         check_all(bucket, mount)
@@ -305,7 +305,7 @@ def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
 
 @pytest.mark.root
 def test_the_cache_becomes_read_only(bucket, tmp_path):
-    """What is there is read, the rest comes from the store, and one line says so."""
+    """Cached bytes are read, the rest comes from the store, and one line says so."""
     dcfs, disk = mounts.Dcfs(tmp_path / "home"), tmp_path / "disk"
     with mounts.small_disk(disk, "64m"), bucket.mount(dcfs, tmp_path / "mnt", "--cache-dir", str(disk)) as mount:
         for name in bucket.names()[:4]:
@@ -320,7 +320,7 @@ def test_the_cache_becomes_read_only(bucket, tmp_path):
 
 @pytest.mark.root
 def test_the_cache_of_another_user(bucket, shared_folder):
-    """A user who may not look into it gets an error at once, or a mount that works without."""
+    """A user without access to it gets an error at once, or a mount that works without it."""
     dcfs = mounts.Dcfs(shared_folder / "home")
     cache = shared_folder / "cache"
     cache.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""`make demo DIR=...` over folders of a person: nothing is written there, nothing stays mounted."""
+"""`make demo DIR=...` over a user's folder: nothing is written there, nothing stays mounted."""
 
 import subprocess
 import sys
@@ -66,7 +66,7 @@ def test_an_empty_folder_and_none_are_told(tmp_path):
 
 
 def test_the_catalog_never_goes_into_the_folder(tmp_path):
-    """Not even where the folder holds the place for temporary files."""
+    """Not even if the folder contains the folder for temporary files."""
     home = tmp_path / "home"
     fill(home / "files", False)
     before = {path for path in seen(home)}

@@ -1,4 +1,4 @@
-"""What differs between versions, by `dcfs diff` and below `_views/diff/`, against what DataChain says."""
+"""Differences between versions, from `dcfs diff` and below `_views/diff/`, compared with DataChain's."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ def catalog(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(catalog):
-    """What DataChain says: for each direction, the paths of every status."""
+    """DataChain's result: for each direction, the paths of every status."""
     told = json.loads((catalog / "expected.json").read_text())
     return {
         way: {name: sorted(path for path, status in rows if STATUS[status] == name) for name in STATUS.values()}
@@ -65,7 +65,7 @@ def tree(folder):
 
 
 def ends(paths):
-    """The last two segments, which tell a file here."""
+    """The last two segments, which identify a file here."""
     return sorted("/".join(path.split("/")[-2:]) for path in paths)
 
 
@@ -170,7 +170,7 @@ def test_the_mount_shows_the_rows_that_differ(mount, expected):
         assert ends(found) == ends(expected["up"][name])
         assert found == {path: whole[name][path] for path in found}
         assert int((below / name / "_count").read_text()) == len(found)
-    # Those that the newer one wrote anew are stale in the older one.
+    # Files that the newer one rewrote are stale in the older one.
     removed = tree(below / "removed")
     assert ends(removed) == ends(expected["up"]["removed"])
     for path, (inode, text) in removed.items():
@@ -225,7 +225,7 @@ def test_versions_come_and_go_beside_a_mount(catalog, tmp_path):
         while inside.exists() and time.monotonic() < end:
             time.sleep(0.05)
         assert not inside.exists() and "1.0.0" not in os.listdir(diffs)
-        # Whoever is still below it sees the old names, and no bytes.
+        # Programs still below it see the old names, and no bytes.
         with pytest.raises(OSError) as stale:
             os.open(os.path.relpath(names[0], inside), os.O_RDONLY, dir_fd=directory)
         assert stale.value.errno == errno.ESTALE

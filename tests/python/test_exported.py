@@ -25,7 +25,7 @@ def handle(path):
 
 
 def opened(mount, handle, flags=os.O_RDONLY):
-    """What a handle leads to; raises what the system says."""
+    """The file of a handle; raises the system's error."""
     place = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         file = LIBC.open_by_handle_at(place, ctypes.byref(handle), flags)
@@ -73,7 +73,7 @@ def test_a_handle_leads_to_the_same_file_on_the_next_mount(nested):
 
 
 def test_a_handle_of_a_query_is_of_one_mount_alone(nested):
-    """Its number may mean another query on the next one: better none than another's files."""
+    """Its number may mean another query on the next one: no file is better than another's files."""
     version = nested.datasets / "nested@1.0.0"
     kept = handle(version / 'file.parent like "a%"')
     inside = opened(nested, kept, os.O_RDONLY | os.O_DIRECTORY)

@@ -28,7 +28,7 @@ RIGHT = "right"
 OR_EIO = {RIGHT, EIO}
 
 FAULTS = {
-    # What is broken: what may come of a small object, and of a large one.
+    # The fault, and the possible results for a small object, and for a large one.
     "delay": (RIGHT, RIGHT),
     "chunked": (OR_EIO, OR_EIO),
     "no_length": (OR_EIO, OR_EIO),
@@ -72,15 +72,15 @@ FAULTS = {
 }
 
 ONCE = ["status_429", "status_500", "status_503", "reset", "cut"]
-"""Faults after which the store is asked again."""
+"""Faults after which the request is retried."""
 
 MODES = {"cached": (), "uncached": ("--cache-size", "0")}
 
 HELD = 100
-"""Readers that wait for a dead store: more than the requests that the kernel has under way for readahead."""
+"""Readers that wait for a dead store: more than the kernel's limit of background requests for readahead."""
 
 MOST = 400 << 20
-"""Bytes of memory that are the daemon's own, whatever a server sends."""
+"""Limit of the daemon's private memory in bytes, whatever a server sends."""
 
 
 def fill(root):
@@ -141,7 +141,7 @@ def local_is_right(mount):
 
 
 def replace(path):
-    """Another object of the same size, and what brings the first one back."""
+    """Another object of the same size, and a function that restores the first one."""
     before, known = path.read_bytes(), path.stat()
     path.write_bytes(bytes(reversed(before)))
     os.utime(path, (known.st_mtime + 100, known.st_mtime + 100))
@@ -155,7 +155,7 @@ def replace(path):
 
 @pytest.fixture(scope="module")
 def seen(broken, served):
-    """What came of every read while everything was broken, of other reads meanwhile, and of all afterwards."""
+    """The results of every read during the fault, of other reads meanwhile, and of all afterwards."""
     names = [f"{fault}/{size}" for fault in FAULTS for size in ("small", "large")]
     restore = [replace(broken.bucket.root / "ignored_condition" / size) for size in ("small", "large")]
     broken.proxy.rules(*((f"/{fault}/", fault) for fault in FAULTS))
@@ -200,7 +200,7 @@ def test_every_failure_is_told_and_nothing_panics(seen, served):
 
 
 def test_a_fault_that_passes_is_not_seen(broken):
-    """The store is asked again, and the reader never knows."""
+    """The request is retried, and the reader never notices."""
     names = broken.bucket.names("once")
     broken.proxy.rules(*((f"/once/{fault}-", fault, {"times": 2}) for fault in ONCE))
     with in_each_mode(broken, "once", "60s") as served, ThreadPoolExecutor(len(names) * 2) as pool:
@@ -210,7 +210,7 @@ def test_a_fault_that_passes_is_not_seen(broken):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_hundred_readers_of_a_dead_store_wait_alone(broken, mode):
-    """More than the requests that the kernel has under way: nobody else may wait behind them."""
+    """More than the kernel's limit of requests: nobody else may wait behind them."""
     broken.proxy.rules(("/held/", "hold"))
     with mounted(broken, "held", mode, "150s") as mount, ThreadPoolExecutor(HELD) as pool, ThreadPoolExecutor(4) as others:
         one, patience = {mode: mount}, buckets.Patience(mount)
@@ -224,7 +224,7 @@ def test_a_hundred_readers_of_a_dead_store_wait_alone(broken, mode):
 
 
 def all_asked(proxy):
-    """Waits until the store is asked for no more, or readers on a busy machine begin to ask again."""
+    """Waits until the store gets no more requests, or readers on a busy machine begin to send them again."""
     before = -1
     for _ in range(10):
         if before == (before := proxy.counts()["requests"]):
@@ -245,7 +245,7 @@ def test_a_mount_can_be_taken_away_while_readers_wait(broken):
 
 
 def test_refused_connections_end_with_the_server_back(broken):
-    """What is on disk already, and local files, are read all the time."""
+    """Cached data, and local files, are read all the time."""
     kept, lost = broken.bucket.names("plain")[:10], broken.bucket.names("plain")[10:]
     with mounted(broken, "refused", "cached", "3s", "--prefetch", "off") as mount, ThreadPoolExecutor(8) as pool:
         patience = buckets.Patience(mount)
@@ -312,7 +312,7 @@ def test_a_thousand_faults_leave_nothing_behind(broken):
 
 
 def fail(broken, served, names, count):
-    """Reads so many files of each mount, over and over, many at a time."""
+    """Reads `count` files of each mount, over and over, many at a time."""
     jobs = [(mode, number) for number in range(count) for mode in served]
     with ThreadPoolExecutor(2 * len(names)) as pool:
         futures = {
@@ -330,10 +330,10 @@ def held_by(mount):
 
 
 MORE = (4, 64, 16 << 20)
-"""Threads, open files (a connection for each reader is kept for a while) and bytes that may be more."""
+"""Threads, open files (a connection for each reader is kept for a while) and bytes that may be added."""
 
 REST = 100
-"""Seconds within which what is kept for a while must be let go: idle threads after 10, connections after 90."""
+"""Seconds within which cached resources must be released: idle threads after 10, connections after 90."""
 
 
 def expect_no_more(served, first):

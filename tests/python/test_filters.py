@@ -29,7 +29,7 @@ def awkward(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(awkward):
-    """What DataChain says about each filter."""
+    """DataChain's result for each filter."""
     file = awkward / "answers.jsonl"
     datachain_runs.run("filter_rows", awkward, file, SEED, str(COUNT), timeout=180 + COUNT)
     with open(file) as lines:
@@ -51,7 +51,7 @@ def rows_of(version, text):
 
 
 def difference(version, answer):
-    """What is wrong with the rows of a filter; `None` where they are DataChain's."""
+    """The difference between the rows of a filter and DataChain's; `None` if there is none."""
     wanted = set(answer["rows"])
     try:
         found = rows_of(version, answer["text"])
@@ -66,7 +66,7 @@ def difference(version, answer):
 
 
 def values(row, text):
-    """Those values of a row that the filter may be about."""
+    """The values of a row that the filter may depend on."""
     return {name: value for name, value in row.items() if re.search(rf"\b{name}\b", text)}
 
 

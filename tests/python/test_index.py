@@ -1,4 +1,4 @@
-"""`dcfs index` beside real DataChain: the same rows, the same listings, and nothing half is ever seen."""
+"""`dcfs index` beside real DataChain: the same rows, the same listings, and nothing incomplete is ever visible."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import servers
 from listings import PATTERNS, by_datachain, config_of, normal
 from written import ask, check_whole, database, leftovers, versions
 
-# What braces name has to be there, one by one.
+# Every name in braces must exist, so these patterns are left out.
 THERE = [pattern for pattern in PATTERNS if not pattern.startswith("/file{")]
 
 KILLS = int(os.environ.get("DCFS_KILLS", "20"))
@@ -43,7 +43,7 @@ def write(folder, names, size=3):
 
 
 def index(dcfs, here, *words, **options):
-    """What it printed and said."""
+    """Its standard output and standard error."""
     result = dcfs.run("index", *words, cwd=here, **options)
     assert result.returncode == 0, (words, result.stdout, result.stderr)
     return result.stdout
@@ -63,7 +63,7 @@ def table(here, name, version=None):
 
 
 def rows(here, name, version=None):
-    """Its File rows, in their order, as DataChain tells them."""
+    """Its File rows, in their order, as read by DataChain."""
     return [normal(row) for row in ask(here, f"SELECT {COLUMNS} FROM {table(here, name, version)} ORDER BY sys__id")]
 
 
@@ -139,7 +139,7 @@ def test_python_works_with_it(dcfs, here):
     assert "path" in shown and "n" in shown
     script = datachain_runs.command(here, "show", "photos", "--version", "1.0.0", "--script")
     assert "dcfs index photos --save photos --with 'path:{n:int}'" in script
-    # And dcfs goes on from the version that Python made.
+    # And dcfs continues from the version that Python made.
     write(here / "photos", ["0/77.txt"])
     assert index(dcfs, here, "photos", "--save", "photos", "--delta", "--with", "path:{n:int}").startswith("30 unchanged, 1 new, 0 changed, 0 gone\nsaved photos@1.0.2")
     assert (77,) in cells(here, "photos", "n")
@@ -158,7 +158,7 @@ def test_listings_are_used_again_by_both(dcfs, here):
     write(photos, ["a/1", "a/2", "b/3"])
     index(dcfs, here, photos, "--save", "mine")
     write(photos, ["a/4"])
-    # DataChain does not list again, and neither does dcfs where it is told so; a listing of the folder around serves too.
+    # DataChain does not list again, and neither does dcfs if told so; a listing of a parent folder serves too.
     assert reads_storage(here, photos) == 3
     assert reads_storage(here, photos / "a") == 2
     result = dcfs.run("index", photos / "a", "--save", "part", "--reuse", cwd=here)
@@ -204,7 +204,7 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
 
 
 def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
-    """Rows that are there already are copied, over several batches; whatever the old listing says, the new one is right."""
+    """Existing rows are copied, over several batches; whatever the old listing contains, the new one is right."""
     photos, numbers = here / "photos", random.Random(5)
     names = [f"{number % 17:02}/{number}" for number in range(18_000)]
     write(photos, names, size=0)
@@ -226,7 +226,7 @@ def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
         for name in some[100:200]:
             (photos / name).unlink(missing_ok=True)
         write(photos, [f"{name}.new{round}" for name in some[200:]], size=round)
-        # What comes last.
+        # The last row.
         write(photos, [f"zz/{round}"])
         if round == 2:
             # Somebody else wrote into the listing.
@@ -247,7 +247,7 @@ def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
     assert "nothing new" in index(dcfs, here, photos, "--save", "x", "--delta")
     assert len(listings(here)) == 5
     assert leftovers(here) == []
-    # Its rows are gone, and it does not know.
+    # Its rows are gone, and it is not aware of it.
     with database(here) as db:
         db.execute(f"DROP TABLE {table(here, listing)}")
         db.commit()
@@ -285,7 +285,7 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
     assert result.stdout.startswith("saved days@1.0.0: 3 objects"), result
     assert result.stderr.count("is reused") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
     assert index(dcfs, here, "base/day2", "--save", "one", "--reuse").startswith("saved one@1.0.0: 1 object")
-    # What is nowhere is told, by its name.
+    # A missing place is reported, by its name.
     before = ask(here, "SELECT count(*) FROM datasets_versions")
     for words, told in [
         (["base/day1", "base/dya2"], [f"there is no `{base}/dya2`"]),
@@ -296,7 +296,7 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
         message = refused(dcfs, here, 1, *words, "--save", "days", "--reuse")
         assert all(part in message for part in told), (words, message)
     assert ask(here, "SELECT count(*) FROM datasets_versions") == before
-    # Of braces one has to match, of what is typed twice too.
+    # Of the alternatives in braces one must match; a place may be given twice.
     for flag in ("--reuse", "--json"):
         said = index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days", flag)
         assert "3 objects" in said or json.loads(said)["rows"] == 3
@@ -309,7 +309,7 @@ SAMPLES = {
 
 
 def samples(folder):
-    """Pictures of every format that PIL writes and dcfs knows; answers what PIL says of each."""
+    """Pictures of every format that PIL writes and dcfs knows; returns PIL's description of each."""
     folder.mkdir(parents=True)
     modes = {"pgm": "L", "pbm": "1"}
     number = 0
@@ -325,7 +325,7 @@ def samples(folder):
                     continue  # not in this build of PIL
     noise = Image.effect_noise((640, 480), 50).convert("RGB")
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # to be rotated by a quarter turn
     noise.save(folder / "turned.jpg", exif=exif)
     noise.save(folder / "profiled.jpg", icc_profile=random.randbytes(300_000))
     noise.save(folder / "commented.jpg", comment=b"c" * 60_000)
@@ -379,7 +379,7 @@ def test_what_dcfs_shows_is_not_indexed(dcfs, here):
 
 
 def test_what_becomes_of_links_is_told(dcfs, here, tmp_path):
-    """A link to a file is a row, wherever it leads, as DataChain has it; others are left out, by kind."""
+    """A link to a file is a row, wherever it leads, as in DataChain; others are skipped, by kind."""
     write(here, ["photos/a/1", "photos/b"])
     write(tmp_path, ["elsewhere/2", "elsewhere/3"])
     for name, target in {
@@ -424,7 +424,7 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     wishes = ("--with", "path:{kind}_{n:int}", "--with", "image")
     index(dcfs, here, photos, "--save", "pets", *wishes)
     assert index(dcfs, here, photos, "--save", "pets", "--delta") == "100 unchanged, 0 new, 0 changed, 0 gone\nnothing new; pets@1.0.0 is as it was\n"
-    # What is said of the dataset is said all the same.
+    # The description of the dataset is still applied.
     index(dcfs, here, photos, "--save", "pets", "--delta", "--description", "ours", "--attr", "NLP")
     assert ask(here, "SELECT description, attrs FROM datasets WHERE name = 'pets'") == [("ours", '["NLP"]')]
     before = cells(here, "pets", "*")
@@ -434,16 +434,16 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     said = index(dcfs, here, photos, "--save", "pets", "--delta")
     assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 has a path that does not match, e.g. `9/none.txt`\nsaved pets@1.0.1: 101 objects"), said
     after = cells(here, "pets", "*")
-    # What did not change is what it was, but for its number.
+    # Unchanged rows are the same, except for their number.
     assert {row[1:] for row in after} >= {row[1:] for row in before if row[3] not in ("1/cat_1.txt", "2/cat_2.txt")}
     found = dict((path, rest) for path, *rest in cells(here, "pets", "file__path, kind, n, file__size"))
     assert found["0/dog_7.txt"] == ["dog", 7, 3] and found["9/none.txt"] == [None, None, 3] and found["1/cat_1.txt"] == ["cat", 1, 9]
     assert "2/cat_2.txt" not in found
-    # As if it had been computed anew: the same rows in the same order.
+    # As if it had been computed from scratch: the same rows in the same order.
     index(dcfs, here, photos, "--save", "anew", *wishes)
     names = f"{COLUMNS}, kind, n, {INFO}"
     assert cells(here, "anew", names) == cells(here, "pets", names)
-    # The wishes are known further on, and the listing it came from is replaced.
+    # The parameters are kept, and the listing it came from is replaced.
     write(photos, ["0/cow_1.txt"])
     assert "1 new" in index(dcfs, here, photos, "--save", "pets", "--delta", "--bump", "minor")
     assert versions(here, "pets") == ["1.0.0", "1.0.1", "1.1.0"]
@@ -464,7 +464,7 @@ def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
     message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", "--with", "path:{kind}-{n:int}")
     assert "`pets@1.0.0` were computed otherwise, by `--with path:{kind}_{n:int}`" in message
     assert "1 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
-    # What was rolled back is computed as what it was rolled back to.
+    # After a rollback, columns are computed as in the restored version.
     dcfs.ok("save", "pets@1.0.0", "--as", "pets", cwd=here)
     dcfs.ok("save", "pets", "--as", "pets", cwd=here)
     write(photos, ["emu_5.txt"])
@@ -476,7 +476,7 @@ def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
     for words in [(), wish]:
         message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", *words)
         assert "`pets@1.0.5` is a selection made by `dcfs save ... --where`" in message
-    # Where nothing says how columns were computed, it has to be said.
+    # If nothing records how columns were computed, it has to be specified.
     with database(here) as db:
         db.execute("DELETE FROM dcfs_provenance")
         db.commit()
@@ -507,7 +507,7 @@ def test_a_pattern_that_matches_nothing_is_refused(dcfs, here):
     message = refused(dcfs, here, 2, "photos/train/dog.txt", *words[1:])
     assert "e.g. not `dog.txt`" in message
     assert index(dcfs, here, *words).startswith("1 has a path that does not match, e.g. `train/dog.txt`\nsaved x@1.0.0")
-    # A delta has the columns that it has, whatever comes.
+    # A delta keeps its columns, whatever is new.
     write(here / "photos", ["cow.txt"])
     assert "1 has a path that does not match, e.g. `cow.txt`" in index(dcfs, here, "photos", "--save", "x", "--delta")
 
@@ -533,11 +533,11 @@ def test_an_empty_folder_is_all_gone(dcfs, here):
     assert "there are no files" in refused(dcfs, here, 1, "photos/a", "photos/b", "--save", "x", "--update")
     said = index(dcfs, here, "photos/a", "photos/b", "--save", "x", "--delta")
     assert said.startswith("2 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 2 objects"), said
-    # A pattern that never selected anything is none that selects nothing any more.
+    # A pattern that never matched anything is not one that matches nothing any more.
     assert "matches `*.jpg`" in refused(dcfs, here, 1, "photos/a/*.jpg", "--save", "x", "--delta")
     for name in "12":
         (photos / "a" / name).unlink()
-    # A version without rows would be the latest: it is asked for, or not saved.
+    # A version without rows would be the latest: it has to be requested, otherwise it is not saved.
     before = versions(here, "x")
     words = ("photos/a", "photos/b", "--save", "x", "--delta")
     message = refused(dcfs, here, 1, *words)
@@ -573,13 +573,13 @@ def test_the_next_version_keeps_the_columns(dcfs, here):
     assert cells(here, "pets", "kind, n, info__width") == kinds
     told = json.loads(index(dcfs, here, photos, "--save", "pets", "--json"))
     assert told["kept_columns"] == {"of": "pets@1.0.3", "with": ["image", "path:{kind}_{n:int}"]}
-    # An earlier dcfs noted them in the command alone, and its table has one column less.
+    # An earlier dcfs recorded them only in the command, and its table has one column less.
     with database(here) as db:
         db.execute("ALTER TABLE dcfs_provenance DROP COLUMN recipe")
         db.commit()
     index(dcfs, here, photos, "--save", "pets")
     assert cells(here, "pets", "kind, n, info__width") == kinds
-    # A pattern that is kept and matches nothing any more is told with the way out.
+    # If a pattern that is kept matches nothing any more, the error says how to proceed.
     write(here / "other", ["x.txt"])
     assert "The pattern is that of `pets@1.0.5`: `--with none`" in refused(dcfs, here, 2, "other", "--save", "pets")
     # Dropped, they stay so.
@@ -692,7 +692,7 @@ def test_an_empty_prefix_is_all_gone(s3, here, tmp_path):
     index(dcfs, here, *words)
     s3.client.delete_object(Bucket="index-empty", Key="a/1")
     refused(dcfs, here, 1, *words, "--update")
-    # What the last version has nothing of is a wrong name, and so is a bucket that is not there.
+    # An address without rows in the last version is a wrong name, and so is a missing bucket.
     refused(dcfs, here, 1, "s3://index-empty/c/", *words, "--delta")
     refused(dcfs, here, 1, "s3://index-emptied/a/", *words[1:], "--delta")
     refused(dcfs, here, 1, *words, "--delta")
@@ -715,7 +715,7 @@ def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
         assert said.startswith("1 is no image\n"), said
         info = {path: tuple(told) for path, *told in cells(here, "x", INFO)}
         assert info["large.png"] == (0, 1500, 1500, "PNG") and info["large.tiff"] == (0, 1500, 1500, "TIFF")
-        # One that the store refuses or fails to give is counted and named, and ends nothing.
+        # A picture that the store refuses or fails to return is counted and named, and does not end the run.
         for number, fault in enumerate(("status_403", "status_500")):
             faults.rules(("large.tiff", fault))
             words = ["index", "s3://index-pictures", "--save", f"y{number}", "--with", "image", "--timeout", "5s"]
@@ -732,7 +732,7 @@ RECORD = 29
 
 
 def test_pictures_of_a_killed_run_are_not_read_again(s3, here, tmp_path):
-    """What they said is kept as they say it; a picture that was replaced meanwhile is read."""
+    """Their results are kept; a picture that was replaced meanwhile is read."""
     s3.bucket("index-resumed", False)
     names = [f"p_{number:02}.png" for number in range(40)]
     for name in names:
@@ -884,7 +884,7 @@ def test_a_lock_is_waited_for(dcfs, here):
 
 @pytest.mark.root
 def test_one_unreadable_picture_ends_no_run(dcfs, tmp_path):
-    """It is counted, named and can be listed; the others are saved. Where none can be read, it is an error."""
+    """It is counted, named and can be listed; the others are saved. If none can be read, it is an error."""
     for folder in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
         os.chmod(folder, 0o755)
     folder, home = tmp_path / "pictures", tmp_path / "nobody"

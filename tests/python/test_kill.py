@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, while readers fill a cache that two mounts share: nothing wrong is ever kept."""
+"""SIGKILL at random moments, while readers fill a cache that two mounts share: nothing wrong is ever stored."""
 
 import os
 import random
@@ -53,7 +53,7 @@ def check_all(bucket, mount):
 
 
 def forget_some(dcfs):
-    """Some objects are not cached any more, so that each round fetches and writes."""
+    """Some objects are removed from the cache, so that each round fetches and writes."""
     for folder in dcfs.cache.glob("dcfs/objects/??/*"):
         if random.random() < 0.5:
             subprocess.run(["rm", "-rf", folder], check=True)
@@ -67,7 +67,7 @@ def test_killed_under_load_the_cache_stays_right(bucket, tmp_path):
             forget_some(dcfs)
             readers = [Readers(bucket, mount, f"{number} {mount.path}", "--lenient") for mount in (one, two)]
             time.sleep(random.random() * 0.7)
-            # Mostly one dies while the other goes on.
+            # Usually one dies while the other continues.
             if number % 3 == 0:
                 two.kill()
             one.kill()
@@ -85,7 +85,7 @@ def test_killed_under_load_the_cache_stays_right(bucket, tmp_path):
 
 
 def test_killed_while_the_cache_is_cleared_and_verified(bucket, tmp_path):
-    """`dcfs cache clear` and `verify` die as badly as a mount."""
+    """`dcfs cache clear` and `verify` are killed like a mount."""
     random.seed(32)
     dcfs = mounts.Dcfs(tmp_path / "home")
     with bucket.mount(dcfs, tmp_path / "mnt") as mount:

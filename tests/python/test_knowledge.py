@@ -1,4 +1,4 @@
-"""`dcfs knowledge`: pages of facts that DataChain's own knowledge skill takes for up to date, and that lose nothing of people's."""
+"""`dcfs knowledge`: pages of facts that DataChain's own knowledge skill accepts as up to date, and that lose no text of people."""
 
 import json
 import os
@@ -51,12 +51,12 @@ def head(page):
 
 
 def prose(text):
-    """A page without its blocks of code."""
+    """A page without its code blocks."""
     return re.sub(r"(?ms)^(`{3,}).*?^\1\s*$", "", text)
 
 
 def broken_links(pages):
-    """Relative links below a folder that lead nowhere."""
+    """Broken relative links below a folder."""
     broken = []
     for page in sorted(pages.rglob("*.md")):
         for target in LINK.findall(prose(page.read_text())):
@@ -146,7 +146,7 @@ def test_what_people_wrote_stays(dcfs, catalog):
     assert "## My statistics" not in page.read_text()
     page.write_text(edited)
     assert json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))["kept"] == ["datasets/typed.md.orig.2"]
-    # A page of DataChain's own skill is somebody else's.
+    # A page of DataChain's own skill belongs to somebody else.
     page.write_text("---\nname: typed\n---\n\n# typed\n\nby a model\n")
     outcome = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
     assert outcome["foreign"] == ["datasets/typed.md"] and "by a model" in page.read_text()
@@ -353,7 +353,7 @@ def test_a_script_that_is_made_to_take_long_does_not(dcfs, catalog, script):
 
 
 def cpu(dcfs, catalog):
-    """Seconds of processor that pages of the whole catalog take."""
+    """CPU seconds to generate the pages of the whole catalog."""
     before = os.times()
     shutil.rmtree(catalog / "dc-knowledge", ignore_errors=True)
     dcfs.ok("knowledge", cwd=catalog)
@@ -450,7 +450,7 @@ def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
         assert named and all((mount.datasets / name).exists() for name in named), "no name that is not there"
         agents = (mount.path / "AGENTS.md").read_text()
         assert "knowledge/index.md" in agents and "not instructions" in agents
-        # What is said and saved shows within a second, and so does what a person writes.
+        # Descriptions and new versions show within a second, and so does people's text.
         dcfs.ok("knowledge", "note", "typed", "a new note", cwd=catalog)
         dcfs.ok("save", "numbers", "--where", "scores > 1", "--as", "more_numbers", cwd=catalog)
         eventually(lambda: "a new note" in (top / "datasets" / "typed.md").read_text())
@@ -460,7 +460,7 @@ def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
 
 
 def eventually(is_true):
-    """Waits some seconds for what shows within one."""
+    """Waits some seconds for something that should show within one."""
     end = time.monotonic() + 8
     while not is_true():
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""Listings: what `dcfs list` prints is what DataChain records of the same storage."""
+"""Listings: the output of `dcfs list` equals what DataChain records for the same storage."""
 
 import json
 import re
@@ -19,7 +19,7 @@ FIELDS = ["source", "path", "size", "version", "etag", "is_latest", "last_modifi
 
 
 class Listing:
-    """What `dcfs list` printed: rows, and the last line for each folder."""
+    """The output of `dcfs list`: rows, and the last line for each folder."""
 
     def __init__(self, text):
         self.rows, self.folders, waiting = [], [], []
@@ -115,7 +115,7 @@ ODD = [
     "a b", "a+b", "a%20b", "%2F", "caf\u00e9/\U0001f600", "x&y=z?#", "<&>\"'", "p/./q", "p/../r", "tail ", "\u00e9",
     "dir/", "/lead", "a//b", "//", "a\u2028b", "p//", "p/q/",
 ]  # fmt: skip
-"""Keys; the last ones have a slash where DataChain leaves a key out."""
+"""Keys; DataChain skips the last ones because of a slash."""
 
 
 def cloud(s3, home):
@@ -146,7 +146,7 @@ def bucket(s3):
 def test_a_bucket_is_listed_as_datachain_lists_it(bucket, name, versions, tmp_path):
     dcfs = cloud(bucket, tmp_path / "home")
     uris = [f"s3://{name}{rest}" for rest in ["", "/many/", "/many/1", "/a b", "/*", "/many/*/*7", "/**/c*", "/{p,many/2}/**"]]
-    # moto skips keys after the one it is told to begin at, and DataChain refuses to go on.
+    # moto skips keys after the given start, and DataChain refuses to continue.
     one_range = {"DATACHAIN_RANGE_LISTING": "0"}
     answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions, one_range)
     flags = ["--endpoint-url", bucket.url, *([] if versions else ["--current"])]
@@ -181,11 +181,11 @@ def test_what_is_not_there_and_what_is_not_allowed(bucket, tmp_path):
     assert "there is no `s3://list-v/none/`" in refused(dcfs, 1, "s3://list-v/none/", *flags)
 
 
-# A store that does as it is told
+# A store under the control of a test.
 
 
 class Store:
-    """Keys listed as S3 lists them, with whatever a test breaks; counts its requests."""
+    """Keys listed like S3, with any misbehaviour that a test wants; counts its requests."""
 
     def __init__(self, keys):
         self.keys, self.asked = sorted(keys, key=lambda key: key.encode()), []
@@ -301,7 +301,7 @@ def test_versions_that_are_not_allowed_are_left_out(told):
 
 @pytest.mark.parametrize("refusal", [(501, "NotImplemented"), (400, "InvalidArgument"), None])
 def test_a_store_that_knows_the_first_version_of_the_question_alone_is_listed(told, refusal):
-    """It refuses the second, or answers it as the first; where a page ends it names no key."""
+    """It refuses ListObjectsV2, or answers it as ListObjects; the end of a page names no key."""
     keys = [f"{n:04} +\u00e9" for n in range(3500)]
     store = Store(keys)
     store.has_versions = False
@@ -334,7 +334,7 @@ def test_a_bucket_in_another_region_is_listed_there(told, tmp_path, status):
 
 
 def test_a_store_that_wants_the_bucket_in_its_name_gets_it_there(told, tmp_path):
-    """By `addressing_style`, and without: it says so. The proxy stands for its name server."""
+    """With `addressing_style`, and without: the store demands it. The proxy stands in for its name server."""
     store = Store(["a", "b"])
 
     def hosted(_, query):
@@ -354,7 +354,7 @@ def test_a_store_that_wants_the_bucket_in_its_name_gets_it_there(told, tmp_path)
 
 
 def from_the_start(store, query):
-    """Ignores where to begin, but not its own tokens."""
+    """Ignores start keys, but not its own tokens."""
     if "start-after" in query:
         return 200, store.xml([key for key in store.keys if key.startswith(query["prefix"][0])], False)
     return 200, None
@@ -376,7 +376,7 @@ def test_a_store_that_skips_keys_where_it_is_told_to_begin_loses_none(told, skip
 
     def skipping(_, query):
         after = query.get("key-marker", [""])[0]
-        # Its own places to go on hold a version too; of these it skips none.
+        # Its own continuation markers contain a version too; after these it skips none.
         is_start = after and "version-id-marker" not in query
         left = [key for key in keys if key > after][skipped if is_start else 0 :]
         marker = "<NextVersionIdMarker>v</NextVersionIdMarker></ListVersionsResult>"
@@ -428,7 +428,7 @@ def test_faults_are_told(told, fault, code, message):
 
 
 def test_keys_in_no_order_are_one_listing(told):
-    """As directory buckets list: the first page says it, and nothing is asked at a time."""
+    """Lists like a directory bucket: the first page shows it, and no requests are concurrent."""
     keys = [f"{n * 7919 % 20_000:06}" for n in range(20_000)]
     store = Store([])
     store.has_versions = False

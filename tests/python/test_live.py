@@ -1,4 +1,4 @@
-"""A Python process writes the catalog while the mount is walked: nothing half made is ever seen."""
+"""A Python process writes the catalog while the mount is walked: nothing incomplete is ever seen."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ class Writer:
         )
 
     def stop(self):
-        """Lets it finish the version at hand; answers the versions saved and removed."""
+        """Lets it finish the current version; returns the versions saved and removed."""
         output, _ = self.process.communicate("stop\n", timeout=60)
         self.errors.seek(0)
         assert self.process.returncode == 0, self.errors.read()
@@ -58,7 +58,7 @@ class Writer:
 
 
 def read_version(folder):
-    """`{path: bytes}` of a version; `None` where it went away meanwhile."""
+    """`{path: bytes}` of a version; `None` if it was removed meanwhile."""
     try:
         paths = compare.files_below(os.fsencode(folder))
         return {path: compare.content(os.path.join(os.fsencode(folder), path)) for path in paths}
@@ -72,7 +72,7 @@ def rows_of(files):
 
 
 def walk(mount, whole, seen):
-    """Walks every version of `live` once; each is whole or went away."""
+    """Walks every version of `live` once; each is complete or was removed."""
     for name in os.listdir(mount.datasets):
         if not name.startswith("live@"):
             continue

@@ -1,4 +1,4 @@
-"""Many processes on one mount: all get on, nobody waits for a store that is dead, memory stays in bounds."""
+"""Many processes on one mount: all make progress, nobody waits for a dead store, memory stays within bounds."""
 
 import json
 import os
@@ -27,7 +27,7 @@ LARGE = 3
 """Streams that one process reads, of 64 MiB each."""
 
 MOST = 300 << 20
-"""Bytes of memory that are the daemon's own."""
+"""Limit of the daemon's private memory in bytes."""
 
 
 def fill(root):
@@ -39,7 +39,7 @@ def fill(root):
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    """What is below `dead` goes by way of a proxy to another server of the same files."""
+    """Requests for `dead` go through a proxy to another server of the same files."""
     folder = tmp_path_factory.mktemp("load")
     behind = folder / "behind"
     behind.mkdir()

@@ -1,4 +1,4 @@
-"""The Python of `docs/training.md` runs as it stands there."""
+"""The Python of `docs/training.md` runs as printed."""
 
 import os
 import re

@@ -146,14 +146,14 @@ def test_an_export_into_a_bucket_is_whole_resumed_and_checksummed(pets, s3):
     assert objects()["a/b/dog/p000.png"] == found["a/b/dog/p000.png"] and objects()["a/b/cat/p001.png"] == found["a/b/cat/p001.png"]
     new = {key for key, _ in versions() - before}
     assert new == {"a/b/dog/p000.png", "a/b/cat/p001.png"}, "nothing else was written again"
-    # Shards too: what dcfs makes is read, and not written where it is there.
+    # Shards too: generated files are read, and not written if unchanged.
     shards = ("export", "plain", "--format", "webdataset", "--options", "shard=10", "--to", "s3://exports/tars", "--catalog", folder, "--endpoint-url", s3.url)
     assert export(*shards).returncode == 0
     before = versions()
     assert export(*shards).returncode == 0 and versions() == before
     with tarfile.open(fileobj=io.BytesIO(objects()["tars/000000.tar"])) as tar:
         assert len(tar.getnames()) == 20
-    # One that fails leaves no checksums.
+    # An export with a failure leaves no checksums.
     (folder / "pets/cat/p004.png").unlink()
     s3.client.delete_object(Bucket="exports", Key="a/b/cat/p004.png")
     failed = export(*command)

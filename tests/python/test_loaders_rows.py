@@ -1,4 +1,4 @@
-"""Splits, epochs and shards of a real mount, against what Python makes of the same rows by itself."""
+"""Splits, epochs and shards of a real mount, compared with an independent computation in Python."""
 
 import errno
 import hashlib
@@ -67,7 +67,7 @@ def names(folder):
 
 
 def part(seed, identity, shares):
-    """The part of a split, as `docs/training.md` says it."""
+    """The part of a split, as described in `docs/training.md`."""
     digest = hashlib.sha256(f"{seed}\0".encode() + identity).digest()
     place, end = int.from_bytes(digest[:8], "big"), 0
     for name, billionths in shares.items():
@@ -132,7 +132,7 @@ def test_a_wrong_split_says_so(version, name):
 
 
 def permutation(seed, epoch, count):
-    """The order of an epoch, as `docs/training.md` has it."""
+    """The order of an epoch, as described in `docs/training.md`."""
     keys = hashlib.sha256(f"dcfs epoch {seed} {epoch}".encode()).digest()
     keys = [int.from_bytes(keys[at : at + 4], "big") for at in range(0, 32, 4)]
     half = max(1, ((count - 1).bit_length() + 1) // 2)
@@ -270,7 +270,7 @@ def test_datachain_reads_shards(version, tmp_path):
     )
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    # Behind what progress bars leave on the line.
+    # After the output of progress bars on the line.
     (line,) = re.findall(r"found:(\[.*\])", output)
     found = {os.path.basename(path): bytes.fromhex(data) for path, data in json.loads(line)}
     assert found == {f"{row['sys__id']:09}.png": (version / row["path"]).read_bytes() for row in rows(version)}
@@ -281,7 +281,7 @@ def test_a_shard_is_read_anywhere_and_the_same_for_ever(pets, version):
     whole = shard.read_bytes()
     again = hashlib.sha256(whole).hexdigest()
     with open(shard, "rb", buffering=0) as file:
-        # Not from the kernel's pages.
+        # Not from the kernel's page cache.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         for _ in range(100):
             offset, length = random.randrange(len(whole)), random.randrange(5000)
@@ -373,7 +373,7 @@ def test_metadata_is_there_as_parquet_by_name(version):
 
 
 class Page(html.parser.HTMLParser):
-    """What a page links to and shows, and that it runs nothing."""
+    """The links and pictures of a page, and a check that it runs nothing."""
 
     def __init__(self, text):
         super().__init__()

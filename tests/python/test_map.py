@@ -1,4 +1,4 @@
-"""`dcfs map` and `dcfs gen`: programs of every kind over real files; what is kept, gone on with, computed again, refused."""
+"""`dcfs map` and `dcfs gen`: programs of every kind over real files; results kept, resumed, computed again, refused."""
 
 import contextlib
 import hashlib
@@ -58,7 +58,7 @@ class Work:
         return result.stdout
 
     def refused(self, code, *words, **options):
-        """What it said on its standard error."""
+        """Its standard error."""
         result = self.run(*words, **options)
         assert result.returncode == code, (words, result.returncode, result.stdout, result.stderr)
         return result.stderr
@@ -85,7 +85,7 @@ class Work:
         )
 
     def python(self, script):
-        """What a script prints."""
+        """The output of a script."""
         environment = datachain_runs.clean_environment(self.here)
         words = [sys.executable, "-c", textwrap.dedent(script)]
         result = subprocess.run(words, cwd=self.here, env=environment, capture_output=True, text=True, timeout=120)
@@ -284,7 +284,7 @@ def test_a_few_rows_are_shown_and_nothing_is_saved(work):
     assert len(work.calls()) == 3 and work.runs() == []
 
 
-# What is kept.
+# Kept results.
 
 
 def test_a_run_that_was_stopped_goes_on(work):
@@ -546,7 +546,7 @@ def test_what_a_program_began_ends_with_it(work):
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), timeout=10)
 
 
-# Wrong programs.
+# Invalid programs.
 
 WRONG = {
     "not there": ((), ["no-such-program"], 1, "no program `no-such-program` in PATH"),
@@ -644,7 +644,7 @@ def test_a_version_that_is_removed_meanwhile_stops_the_run(work):
 
 @pytest.mark.root
 def test_a_full_disk_is_waited_for(work, tmp_path):
-    """What was computed is held meanwhile, and nothing is lost."""
+    """Results are held meanwhile, and nothing is lost."""
     work.function("def text(file) -> str:\n    return str(file.size) * 20_000\n")
     words = ("map", "f", "--as", "s", "--commit", "5", "--jobs", "1", "--", "python", "info.py:text")
     with mounts.small_disk(tmp_path / "disk", "4m") as disk:
@@ -742,7 +742,7 @@ def test_objects_of_a_bucket_have_their_own_names_as_plain_paths(work, s3):
 
 
 def test_the_story_of_a_night(work):
-    """500 files at 20 ms each, killed at two thirds, gone on with; then 12 new ones."""
+    """500 files at 20 ms each, killed at two thirds, resumed; then 12 new ones."""
     files = work.here / "files"
     for n in range(30, 500):
         (files / f"f_{n:03}.txt").write_bytes(b"x" * (n + 1))
@@ -769,7 +769,7 @@ def test_the_story_of_a_night(work):
     assert work.done(*words)["is_new"] is False
 
 
-# The README of DataChain 0.62, word for word; its arrows in ASCII.
+# The README of DataChain 0.62, verbatim; its arrows in ASCII.
 CREATE_DATASET = '''
 from PIL import Image
 import io
@@ -834,7 +834,7 @@ def encode(file: dc.File, model, preprocess) -> list[float]:
 '''
 
 CLIP = '''
-"""In place of the model, which is half a gigabyte: means of the colours."""
+"""A stand-in for the model, which is half a gigabyte: means of the colours."""
 
 class Vector(list):
     def unsqueeze(self, _):
@@ -860,7 +860,7 @@ def create_model_and_transforms(name, weights):
 
 
 def test_the_walk_of_the_readme_of_datachain(work):
-    """Its two scripts as they are: the chains in them are what dcfs does, and what they give to functions is given."""
+    """Its two scripts unchanged: dcfs does what their chains do, and functions receive what the chains pass to them."""
     pictures = work.here / "pictures"
     pictures.mkdir()
     for n in range(300):
@@ -1067,7 +1067,7 @@ def test_members_of_a_tar_become_files(work):
     assert "f_01.txt" in said
 
 
-# What a delta may not do.
+# Restrictions of a delta.
 
 
 def test_a_delta_keeps_each_row_once(work):

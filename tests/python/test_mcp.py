@@ -1,4 +1,4 @@
-"""`dcfs mcp`, asked by the official client: both lifecycles, every tool, what strangers may do, and its bounds."""
+"""`dcfs mcp`, called by the official client: both lifecycles, every tool, the rights of strangers, and its bounds."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from PIL import Image
 import mounts
 
 LONGEST = 24 << 10
-"""Bytes of any answer."""
+"""Limit of any answer in bytes."""
 
 MODES = ["legacy", "auto", "2026-07-28"]
 """With `initialize`, with a probe first, and without either."""
@@ -57,7 +57,7 @@ def parameters(work, *flags):
 
 
 def ask(work, questions, *flags, mode="auto"):
-    """What `questions(client)` answers, of a server of its own."""
+    """The results of `questions(client)` with a server of its own."""
 
     async def run():
         async with Client(parameters(work, *flags), mode=mode, read_timeout_seconds=60) as client:
@@ -230,7 +230,7 @@ def test_strangers_words_stay_words(work):
 
 
 def test_hostile_catalogs_break_no_bound(dcfs, shapes_catalog, tmp_path):
-    """Names, columns and values that hurt: whatever is asked of each dataset is bounded, and nothing is hidden in it."""
+    """Problematic names, columns and values: answers about each dataset are bounded, and nothing is hidden in them."""
     copy = tmp_path / "catalog"
     shutil.copytree(shapes_catalog / ".datachain", copy / ".datachain")
     dcfs.folder = copy
@@ -373,7 +373,7 @@ def test_clients_are_told_of_it(work, tmp_path):
 
 
 def test_several_clients_are_served_by_http(work):
-    """On this machine alone, with a token, and for no page in a browser."""
+    """On this machine only, with a token, and for no page in a browser."""
     environment = work.environment | {"DCFS_MCP_TOKEN": "secret"}
     words = [mounts.DCFS, "mcp", "--http", "127.0.0.1:0"]
     process = subprocess.Popen(words, env=environment, cwd=work.folder, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Mounting without ceremony: the place is made, `umount` is understood, copies and walks do what they look like."""
+"""Convenience of mounting: the mountpoint is created, `umount` is understood, copies and walks do what users expect."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def test_no_place_is_made_where_the_mount_makes_no_sense(dcfs, tmp_path):
 
 
 def test_a_slash_behind_the_latest_version_makes_copies_and_walks_of_it(dcfs, small_catalog, tmp_path):
-    """What README.md says of the link to the latest version."""
+    """The statement of README.md about the link to the latest version."""
     with dcfs.mount(small_catalog, tmp_path / "mnt", "--file-mode", "644", "--dir-mode", "755") as mount:
         latest = f"{mount.datasets}/few/"
         found = subprocess.run(["find", latest, "-type", "f"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""`dcfs plan`, `warm`, `verify`, and what a mount says of itself."""
+"""`dcfs plan`, `warm`, `verify`, and the status files of a mount."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def dcfs(tmp_path):
 
 
 def reached(store, command):
-    """How the store is reached. A plan asks none, so it takes less."""
+    """The flags for the store. A plan sends no requests, so it needs fewer."""
     return [word for word in store.access() if word != "--anon" or command != "plan"]
 
 

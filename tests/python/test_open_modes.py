@@ -1,4 +1,4 @@
-"""How the kernel reads an open file, by itself or by asking: chosen per inode, and never seen in the bytes."""
+"""The mode in which the kernel reads an open file, directly or through dcfs: chosen per inode, and never visible in the bytes."""
 
 import json
 import mmap
@@ -63,7 +63,7 @@ class Walk:
 
 @pytest.mark.parametrize("options", [[], ["--cache-size", "0"], ["--prefetch", "off", "--memory", "1M"]])
 def test_any_interleaving_of_opens_reads_and_closes(store, tmp_path, options):
-    """Files become whole while others have them open: both ways of reading meet on one inode."""
+    """Files become complete while others have them open: both modes meet on one inode."""
     dcfs = mounts.Dcfs(tmp_path / "home")
     for round in range(3):
         with store.mounted(dcfs, tmp_path / "mnt", *options) as root:

@@ -1,4 +1,4 @@
-"""Files that are fetched before anyone asks."""
+"""Prefetching of files."""
 
 import os
 import random

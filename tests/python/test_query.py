@@ -233,7 +233,7 @@ def test_hostile_names_do_no_harm(dcfs, shapes_catalog, tmp_path):
 
 def test_long_filters_end_within_a_bound(dcfs, shapes_catalog):
     for text in ["(" * 100_000, "info.width > 1" + " or info.width > 1" * 200_000, "x" * 1_000_000]:
-        # A longer argument than Linux takes comes from no shell.
+        # An argument longer than Linux allows never comes from a shell.
         done = dcfs.run("count", "--catalog", shapes_catalog, "pets_sized", "--where", text[:120_000], timeout=20)
         assert done.returncode == 2 and len(done.stderr) < 1000
 
@@ -303,7 +303,7 @@ RECORDED = ["_README.md", "_schema.json", "_lineage.md", "_count", "_rows.jsonl"
 
 @pytest.mark.parametrize("lists_first", [False, True])
 def test_recorded_names_win_below_a_directory(tmp_path, lists_first):
-    """Files that are called as helper files are, where a filter stands among them: never a page of ours."""
+    """Files with the names of helper files, in a directory below which a filter is used: never a page of ours."""
     for name in RECORDED:
         file = tmp_path / "files" / "sub" / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The README is true: its session is what the demo prints, its flags and targets are there."""
+"""The README is true: its session is the output of the demo, its flags and targets exist."""
 
 import os
 import re
@@ -20,7 +20,7 @@ UNLIKE = [
     (r"[\d.]+ KiB", "<size>"),
     (r'"size": \d+', '"size": <bytes>'),
 ]
-"""What differs from run to run, or with the release of the JPEG library."""
+"""Parts that differ from run to run, or with the release of the JPEG library."""
 
 
 def alike(text):

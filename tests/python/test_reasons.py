@@ -1,4 +1,4 @@
-"""What is told of a filter that is wrong or selects nothing, of a column that a version lost, and of types that changed."""
+"""Explanations of filters that are wrong or select nothing, of columns that a version lost, and of types that changed."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ def pets(dcfs, tmp_path):
 
 
 def refused(folder, name):
-    """The reason beside a filter that is EINVAL."""
+    """The explanation beside a filter that is EINVAL."""
     with pytest.raises(OSError) as error:
         os.listdir(folder / name)
     assert error.value.errno == errno.EINVAL
@@ -40,7 +40,7 @@ def test_why_a_filter_is_wrong_is_read_beside_it(dcfs, pets):
     with dcfs.mount(pets, pets / "mnt") as mount:
         version = mount.path / "datasets/pets@1.0.0"
         assert refused(version, "info.widht > 400") == "no column `info.widht`; did you mean `info.width` or `info.height`?\n  info.widht > 400\n  ^^^^^^^^^^\n"
-        # In every directory of files, and below filters; the last part of a name is enough to be told.
+        # In every directory of files, and below filters; the last part of a name suffices.
         for place in (version / "a", version / "n > 3", version / "a" / "n > 3", version / "_views/by/breed/Pug"):
             assert "did you mean `info.width`?" in refused(place, "width > 400"), place
             assert os.listdir(place / "_error") == []
@@ -93,7 +93,7 @@ def test_why_nothing_passes_is_on_the_mount(dcfs, pets):
         text = (version / "_error/info.width > 400").read_text()
         assert text == "no row passes `info.width > 400`: `info.width` lies between 100 and 210\n"
         assert "`info.width` lies between 100 and 210" in (version / "info.width > 400/_README.md").read_text().replace("\\", "")
-        # Of the rows around it: three of the four beagles are wider.
+        # Of the rows of its parent: three of the four beagles are wider.
         assert "lies between 100 and 190" in (version / "breed = beagle/_error/info.width > 400").read_text()
 
 
@@ -122,7 +122,7 @@ def test_a_column_that_a_version_lost_is_told_with_the_version_that_has_it(dcfs,
 
 
 def test_a_type_that_changed_is_told(dcfs, pets):
-    """Where values differ, and where they are equal: 1 is 1, whether it is a boolean or a number."""
+    """If values differ, and if they are equal: 1 is 1, whether it is a boolean or a number."""
     dcfs.ok("index", "pets", "--save", "pets", "--with", "image", "--with", "path:{breed}_{n}", cwd=pets)
     text = dcfs.ok("diff", "pets@1.0.0", "pets@1.0.1", cwd=pets)
     assert "COLUMN  TYPE\nn       Optional[int] -> Optional[str]\n" in text and "n: 7 (Optional[int]) -> 7 (Optional[str])" in text, text
@@ -143,7 +143,7 @@ def test_a_type_that_changed_is_told(dcfs, pets):
 
 @pytest.mark.mount
 def test_directories_of_filters_go_instead_of_filling_the_table(dcfs, pets):
-    """Many times what the table of views holds; one whose directory is open, or that a process works in, stays what it is."""
+    """Many more than the table of views holds; one whose directory is open, or is a process's current folder, stays the same."""
     dcfs.environment["DCFS_TEST_VIEWS"] = "400,200,500"
     with dcfs.mount(pets, pets / "mnt") as mount:
         version = mount.path / "datasets/pets@1.0.0"
@@ -157,10 +157,10 @@ def test_directories_of_filters_go_instead_of_filling_the_table(dcfs, pets):
                         os.stat(version / f"n > {number}.5")
                         break
                     except OSError as error:
-                        # Faster than directories can go: no longer than their slots rest.
+                        # Faster than directories can be evicted: no longer than their slots rest.
                         assert error.errno == errno.ENFILE and patience < 99, error
                         time.sleep(0.1)
-            # What was first is looked up anew, and is what it was.
+            # The first one is looked up again, and has the same contents.
             assert [len(os.listdir(version / f"n > {n}.5/a")) for n in range(3)] == [5, 5, 4]
             assert (version / "n > 3/_count").read_text() == "8\n"
             assert sorted(os.listdir(held)) == wanted

@@ -95,7 +95,7 @@ def test_parquet_is_read_with_its_types(load):
         "box": {"w": 1, "h": 2}, "price": 1.25, "raw": "AP8=",
     }  # fmt: skip
     assert (rows[1]["n"], rows[1]["box"], rows[2]["x"], rows[2]["t"]) == (None, None, None, None)
-    # What is damaged or written otherwise is refused, and nothing is saved.
+    # Damaged or wrongly written files are refused, and nothing is saved.
     whole = (load.folder / "t.parquet").read_bytes()
     for number in range(0, len(whole), max(1, len(whole) // 16)):
         result = load("bad.parquet", whole[:number] + bytes([whole[number] ^ 0x55]) + whole[number + 1 :], "--dry-run")

@@ -1,4 +1,4 @@
-"""`dcfs group`, `merge`, `union` and `subtract`: what `dcfs sql` says, without SQL."""
+"""`dcfs group`, `merge`, `union` and `subtract`: the equivalents of `dcfs sql` without SQL."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ FOLDS = ["--count", "--sum", "info.width", "--avg", "info.height", "--median", "
 
 @pytest.fixture
 def run(dcfs, shapes_catalog, tmp_path):
-    """Runs a command in a copy of the catalog of shapes; `run.rows` gives what it prints as JSON."""
+    """Runs a command in a copy of the catalog of shapes; `run.rows` returns its output as JSON."""
     folder = tmp_path / "copy"
     folder.mkdir()
     shutil.copytree(shapes_catalog / ".datachain", folder / ".datachain")

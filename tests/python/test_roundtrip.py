@@ -1,4 +1,4 @@
-"""Random shapes and values: dcfs writes, DataChain reads and saves, dcfs reads what it saved, and nothing is lost."""
+"""Random shapes and values: dcfs writes, DataChain reads and saves, dcfs reads the result, and nothing is lost."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ BATCH = 15
 """Datasets of one catalog, and of one process of Python."""
 
 SAVED = ("", "_copy", "_remade")
-"""What dcfs wrote, and what `scripts/roundtrip.py` saved of it."""
+"""Datasets that dcfs wrote, and those that `scripts/roundtrip.py` saved from them."""
 
 
 def program(*words):
@@ -33,7 +33,7 @@ def program(*words):
 
 @pytest.fixture(scope="module", params=range(SEED, SEED + ROUNDS, BATCH))
 def catalog(request, tmp_path_factory):
-    """A catalog of random datasets after Python was there: its folder, and what was written."""
+    """A catalog of random datasets after Python has processed it: its folder, and the written values."""
     assert PROGRAM.exists(), f"no {PROGRAM}: cargo build --example roundtrip"
     folder = tmp_path_factory.mktemp("roundtrip")
     seeds = range(request.param, min(request.param + BATCH, SEED + ROUNDS))
@@ -44,7 +44,7 @@ def catalog(request, tmp_path_factory):
 
 
 def test_values_come_back(catalog):
-    """Cell by cell, as the catalog holds them."""
+    """Cell by cell, as stored in the catalog."""
     folder, wanted = catalog
     for name, side in wanted.items():
         for suffix in SAVED:
@@ -72,7 +72,7 @@ def test_types_are_told_alike(catalog, dcfs):
 
 
 def shape(column):
-    """What of a column's entry does not depend on the version or on what its model is called."""
+    """The parts of a column's entry that do not depend on the version or on the name of its model."""
     return {
         name: [shape(field) for field in value] if name == "fields" else value
         for name, value in column.items()
@@ -96,7 +96,7 @@ def plain(value):
 
 
 def normal(value, kind=None):
-    """What `json` reads, times as microseconds, and a NaN that equals itself."""
+    """The result of `json`, times as microseconds, and a NaN that equals itself."""
     if value is None:
         return None
     if isinstance(kind, list):

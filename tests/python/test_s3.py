@@ -37,7 +37,7 @@ CHANGING = ["small.bin", "large.bin"]
 
 
 def body(key):
-    """What the object under `key` holds at first."""
+    """The initial contents of the object `key`."""
     size = 12 << 20 if key == "large.bin" else 2000
     return (b"bytes of " + key.encode() + b" ").ljust(size, b".")
 
@@ -92,7 +92,7 @@ def test_every_key_is_read_or_refused(buckets, bucket, key):
 
 
 def expect_stale(buckets, path, read):
-    """`read` fails with ESTALE; answers the one line it left in the log."""
+    """`read` fails with ESTALE; returns the one line it left in the log."""
     before = len(buckets.dcfs.worries())
     with pytest.raises(OSError) as error:
         read(path)
@@ -196,7 +196,7 @@ def test_a_large_object_read_here_and_there(static):
 
 
 def test_a_server_that_cannot_be_reached_is_an_error_in_time(tmp_path, static):
-    """EIO within the bound, one line, and the mount goes on."""
+    """EIO within the bound, one line, and the mount continues."""
     dcfs = mounts.Dcfs(tmp_path / "home")
     url = f"http://127.0.0.1:{servers.free_port()}"
     options = ("--anon", "--endpoint-url", url, "--timeout", "3s")
@@ -230,7 +230,7 @@ def test_a_path_that_climbs_never_gives_another_object(static, tmp_path):
 
 
 def climbing_row(static, key, target):
-    """A row for `key` with everything else that of `target`."""
+    """A row for `key` with everything else from `target`."""
     found = (static.bucket / target).stat()
     etag = f"{int(found.st_mtime):x}-{found.st_size:x}"
     return {"file__path": key, "file__size": found.st_size, "file__etag": etag}

@@ -1,4 +1,4 @@
-"""`dcfs save`, `rm`, `mv` and `describe` beside real DataChain: it reads what was saved, and nothing is lost."""
+"""`dcfs save`, `rm`, `mv` and `describe` beside real DataChain: it reads the result, and nothing is lost."""
 
 import json
 import os
@@ -151,7 +151,7 @@ def test_every_shape_is_saved_as_it_is(shapes_catalog, dcfs, tmp_path):
     names = names_of(folder)
     assert len(names) > 25
     pairs = check_saved(folder, dcfs, names)
-    # Python cannot decode the path that is not UTF-8, and asks Studio for what is in another namespace.
+    # Python cannot decode the path that is not UTF-8, and asks Studio about other namespaces.
     unreadable = ('"odd"', "team.")
     same_values(folder, [pair for pair in pairs if not any(word in pair for word in unreadable)])
 
@@ -174,7 +174,7 @@ def test_the_same_dataset_gets_its_next_version(catalog, dcfs):
         ((), "2.5.8", 9),
     ]:
         if rows == 0:
-            # It would be the latest: it is asked for, or not saved.
+            # It would be the latest: it has to be requested, otherwise it is not saved.
             before = versions(catalog, "few")
             result = dcfs.run(*first, *more)
             assert (result.returncode, result.stdout) == (1, "") and "`--allow-empty` saves" in result.stderr, result
@@ -343,7 +343,7 @@ def test_a_script_and_dcfs_save_side_by_side(catalog, dcfs):
     ours = []
     while python.poll() is None or len(ours) < 8:
         ours.append(json.loads(dcfs.ok("save", "--catalog", catalog, "few", "--as", "shared", "--json"))["version"])
-        # DataChain gives up once six numbers in a row were taken before it could take them.
+        # DataChain gives up after six numbers in a row were taken before it could take them.
         time.sleep(0.3)
     told, errors = python.communicate(timeout=60)
     assert python.returncode == 0, errors
@@ -470,7 +470,7 @@ def test_datachains_gc_leaves_what_was_saved(catalog, dcfs):
     for name in ("kept", "gone"):
         dcfs.ok("save", "--catalog", catalog, "few", "--as", name)
     dcfs.ok("rm", "--catalog", catalog, "gone@1.0.0", "--yes")
-    # As old as a version has to be for it to be taken for a failed one.
+    # Old enough to be considered failed.
     sql.change(catalog, "UPDATE datasets_versions SET created_at = '2020-01-01 00:00:00' WHERE status = 4")
     before = ask(catalog, "SELECT * FROM dcfs_provenance ORDER BY uuid")
     datachain_runs.command(catalog, "gc")
@@ -488,7 +488,7 @@ def test_a_catalog_of_an_older_shape_says_what_to_do(catalog, dcfs):
 
 
 def test_a_table_in_the_way_costs_a_number(catalog, dcfs):
-    """DataChain leaves the tables of versions that never came to be."""
+    """DataChain leaves the tables of versions that were never completed."""
     sql.change(catalog, 'CREATE TABLE "ds_local_local_X_1_0_0" (sys__id INTEGER NOT NULL PRIMARY KEY)')
     result = dcfs.run("save", "--catalog", catalog, "few", "--as", "x", "--version", "1.0.0")
     assert (result.returncode, "belongs to no version" in result.stderr) == (6, True), result

@@ -1,4 +1,4 @@
-"""A mount as a service: what systemd hears of it, SIGHUP, a question of Prometheus, the pages of the manual."""
+"""A mount as a service: notifications to systemd, SIGHUP, requests of Prometheus, the manual pages."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def foreground(dcfs, catalog, point, *options, **environment):
 
 
 class Manager:
-    """A socket as systemd has one."""
+    """A notification socket like systemd's."""
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -44,7 +44,7 @@ class Manager:
         self.socket.settimeout(20)
 
     def hears(self, wanted):
-        """The next message that is about something else than the watchdog, or that is the one wanted."""
+        """The next message that is not about the watchdog, or the requested one."""
         while True:
             text = self.socket.recv(4096).decode()
             if text == wanted or text != "WATCHDOG=1":
@@ -129,7 +129,7 @@ ENDS = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGABRT, signal.SI
 CRASHES = [signal.SIGKILL, signal.SIGSTOP, signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGTRAP, signal.SIGSYS]
 
 UNHEARD = sorted(signal.valid_signals() - {*ENDS, *CRASHES, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-"""All others that can be caught: of SIGHUP a background mount rereads its settings."""
+"""All other signals that can be caught: on SIGHUP a background mount rereads its settings."""
 
 
 def test_a_signal_that_means_nothing_does_nothing(dcfs, small_catalog, tmp_path):

@@ -131,7 +131,7 @@ def test_lineage_goes_back_to_the_storage(shapes_mount):
 
 
 def test_no_page_breaks_out_of_its_table(shapes_mount):
-    """Names of strangers hold pipes, backquotes and tags; a raw tag would be HTML in the page."""
+    """Names of strangers contain pipes, backquotes and tags; a raw tag would be HTML in the page."""
     folder = shapes_mount.datasets / "`tick` | <b>@1.0.0"
     for page in ("_README.md", "_lineage.md"):
         for line in (folder / page).read_text().splitlines():

@@ -1,4 +1,4 @@
-"""What hosts share: two hosts as two homes, one catalog, one bucket of a real S3 server."""
+"""The folder that hosts share: two hosts as two homes, one catalog, one bucket of a real S3 server."""
 
 import json
 import os
@@ -29,7 +29,7 @@ FILTER = "width > 500"
 
 @pytest.fixture
 def team(s3, tmp_path):
-    """A catalog, an empty bucket, and hosts that know it."""
+    """A catalog, an empty bucket, and hosts that use them."""
     bucket = f"team-{random.randrange(1 << 32):08x}"
     s3.bucket(bucket, versioned=False)
     folder = tmp_path / "catalog"
@@ -92,7 +92,7 @@ def test_a_mount_that_may_write_shares_what_it_builds(team, tmp_path):
     first, second = team.host("first", write=True), team.host("second")
     with first.mount(team.catalog, tmp_path / "a") as mount:
         want = names(mount), count(mount)
-        # What is made is written behind.
+        # Packs and columns are uploaded in the background.
         for _ in range(600):
             if first.log().count(" shared ") >= 2:
                 break
@@ -124,7 +124,7 @@ def test_a_builder_killed_at_any_moment_leaves_nothing_wrong(team, tmp_path):
 
 
 def test_damaged_objects_are_never_believed(team, tmp_path):
-    """Any object of the bucket changed, cut, swapped or gone: the host builds by itself and says so; a writer mends."""
+    """Any object of the bucket changed, truncated, swapped or gone: the host builds by itself and says so; a writer repairs it."""
     random.seed(7)
     first = team.host("first")
     warm(team, first)
@@ -150,7 +150,7 @@ def test_damaged_objects_are_never_believed(team, tmp_path):
 
 
 def test_a_bucket_that_is_gone_is_done_without(team, tmp_path):
-    """No server, no bucket: the mount works on by itself and says so."""
+    """No server, no bucket: the mount works by itself and says so."""
     warm(team, team.host("first"))
     nobody = f"http://127.0.0.1:{servers.free_port()}"
     for name, options in {"away": {"url": nobody}, "none": {"prefix": "s3://nonexistent-bucket/dcfs"}}.items():
@@ -163,7 +163,7 @@ def test_a_bucket_that_is_gone_is_done_without(team, tmp_path):
 
 
 def test_readers_need_get_alone(team, tmp_path):
-    """A server that takes no writes: a reader reads; who was told to share hears why it cannot."""
+    """A read-only server: a reader can read; a host told to share is told why it cannot."""
     root = tmp_path / "root"
     warm(team, team.host("first"))
     for key in team.keys():
@@ -182,7 +182,7 @@ def test_readers_need_get_alone(team, tmp_path):
 
 @pytest.mark.root
 def test_a_catalog_that_cannot_be_written_is_read_and_shared_by_nobody(team, shared_folder, tmp_path):
-    """Its user reads what is shared; what they build stays on their host, for nobody could believe it."""
+    """Its user reads shared objects; what they build stays on their host, because nobody could trust it."""
     result = team.host("first").run("warm", "bench", "--catalog", team.catalog, "--to-shared", "--json")
     assert result.returncode == 0, result.stderr
     folder = shared_folder / "catalog"
@@ -216,7 +216,7 @@ def test_a_catalog_that_cannot_be_written_is_read_and_shared_by_nobody(team, sha
 
 
 def test_what_nobody_needs_is_removed(team, tmp_path):
-    """`dcfs cache shared status` tells what is there; `gc` removes what no digest leads to, and removed versions."""
+    """`dcfs cache shared status` lists the contents; `gc` removes objects without a digest, and removed versions."""
     host = team.host("first")
     warm(team, host, "--where", FILTER)
     shared = ["--catalog", team.catalog, "--json"]
@@ -251,7 +251,7 @@ def test_settings_that_make_no_sense_are_told(team, tmp_path):
 
 
 def test_a_long_build_says_how_far_it_is(team, tmp_path):
-    """`_status.json` and `dcfs status` tell of a version that is packed just now."""
+    """`_status.json` and `dcfs status` list a version that is being packed."""
     host = mounts.Dcfs(tmp_path / "slow")
     big = tmp_path / "big"
     made.make(big, "uuid", 400_000)

@@ -57,7 +57,7 @@ class Terminal:
             if select.select([self.leader], [], [], 0.1)[0]:
                 read = os.read(self.leader, 4096).decode(errors="replace")
                 self.seen += read
-                # fish asks what the terminal is, and waits for the answer.
+                # fish queries the terminal, and waits for the answer.
                 if "\x1b[c" in read or "\x1b[0c" in read:
                     self.type("\x1b[?6c")
 
@@ -90,7 +90,7 @@ def shell(request, dcfs, small_catalog, tmp_path):
 
 @pytest.mark.parametrize("shell", SHELLS, indirect=True)
 def test_a_version_is_completed_behind_its_at(shell, dcfs, small_catalog):
-    """Bash takes `@` for the end of a word unless told otherwise."""
+    """Bash treats `@` as the end of a word unless told otherwise."""
     shell.type("dcfs schema --json few@1.0\t")
     shell.until("few@1.0.0")
     shell.type("\r")
@@ -104,7 +104,7 @@ def test_a_column_in_a_filter_is_completed(shell):
 
 
 def completed(dcfs, folder, *words):
-    """What is offered for the last of some words."""
+    """The completions for the last of the given words."""
     environment = {**dcfs.environment, "COMPLETE": "bash", "_CLAP_COMPLETE_INDEX": str(len(words)), "_CLAP_IFS": "\n"}
     command = [mounts.DCFS, "--", "dcfs", *words]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
@@ -113,7 +113,7 @@ def completed(dcfs, folder, *words):
 
 
 def test_filters_are_completed(dcfs, tmp_path):
-    """Columns, and behind a comparison the values of a column that has few."""
+    """Columns, and after a comparison the values of a column with few values."""
     for label in ["pug", "shiba inu", "pug\u202e", "beagle"]:
         (tmp_path / "photos" / label).mkdir(parents=True)
         (tmp_path / "photos" / label / "1.jpg").write_bytes(b"")

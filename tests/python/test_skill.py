@@ -1,4 +1,4 @@
-"""The skill: installed where tools look, valid, kept when edited, and true: its commands run as they are pasted."""
+"""The skill: installed where tools look, valid, kept when edited, and true: its commands run as pasted."""
 
 import json
 import os
@@ -16,12 +16,12 @@ import mounts
 BODY = mounts.ROOT / "src" / "dcfs" / "skill" / "SKILL.md"
 
 BLOCKS = re.findall(r"```sh( mount)?\n(.*?)```", BODY.read_text(), re.DOTALL)
-"""What of the page is a command, and whether it needs a mount."""
+"""The commands of a page, and whether each needs a mount."""
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A repository, as far as anybody looks."""
+    """A repository, sufficiently for tools that look for one."""
     folder = tmp_path / "project"
     (folder / ".git").mkdir(parents=True)
     return folder

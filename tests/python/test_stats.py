@@ -1,4 +1,4 @@
-"""`dcfs stats`: what it says equals a plain computation in Python over the same catalog."""
+"""`dcfs stats` equals a plain computation in Python over the same catalog."""
 
 import json
 import math
@@ -35,14 +35,14 @@ def rows(folder, dataset, *columns, where="1"):
 
 
 def quantile(values, share):
-    """By linear interpolation between the two beside its place."""
+    """By linear interpolation between its two neighbours."""
     place = share * (len(values) - 1)
     low, high = values[math.floor(place)], values[math.ceil(place)]
     return low + (high - low) * (place - math.floor(place))
 
 
 def expect_numbers(said, values):
-    """Every number that is said of `values`."""
+    """Every statistic of `values`."""
     values = sorted(values)
     mean = math.fsum(values) / len(values)
     near = {"mean": mean, "median": quantile(values, 0.5), "q25": quantile(values, 0.25), "q75": quantile(values, 0.75)}
@@ -91,7 +91,7 @@ def test_every_type_has_statistics(stats, shapes_catalog):
     def said(name):
         return found["of"][name]["column_statistics"]
 
-    # NaN is stored as NULL; infinity is no number of JSON, and in no histogram.
+    # NaN is stored as NULL; infinity is not a number in JSON, and in no histogram.
     assert said("score")["nan_count"] == sum(value is None for value in column["score"]) > 0
     assert said("score")["max"] == "Infinity" and "histogram" not in said("score")
     assert said("score")["nan_proportion"] == pytest.approx(said("score")["nan_count"] / len(table))

@@ -29,11 +29,11 @@ FIRST, SECOND = "0" * 39 + "1", "f" * 39 + "2"
 
 
 LATER = 1_800_000_000_000_000
-"""A generation of an object that took the place of the one recorded."""
+"""A generation of an object that replaced the recorded one."""
 
 
 def body(key, turn=0):
-    """What the object under `key` holds at first, and after a change."""
+    """The contents of the object `key`, initially and after a change."""
     return (b"bytes of %d " % turn + key.encode() + b" ").ljust(SIZES[key], b".")[: SIZES[key]]
 
 
@@ -77,7 +77,7 @@ class Google:
         self.folder, self.url = root / "gs" / "gs-b", url
 
     def put(self, key, content, generation=1_700_000_000_123_456):
-        """A generation is also when it was written, in microseconds."""
+        """A generation is also its time of writing, in microseconds."""
         kept = self.folder / quote(key, safe="")
         kept.mkdir(parents=True, exist_ok=True)
         (kept / str(generation)).write_bytes(content)
@@ -320,7 +320,7 @@ def expect_denied(dcfs, path, *parts):
 
 
 def test_a_table_says_where_google_is_and_as_whom(google, tmp_path):
-    """Whatever the environment says, for one prefix alone."""
+    """Whatever the environment says, for one prefix only."""
     options = settled(tmp_path, f'["gs://gs-b/small.bin"]\nendpoint_url = "{google.store.url}"\nanon = true\n')
     nowhere = f"http://127.0.0.1:{servers.free_port()}"
     dcfs = mounts.Dcfs(tmp_path / "home", STORAGE_EMULATOR_HOST=nowhere, GOOGLE_BEARER_TOKEN="hush")
@@ -403,7 +403,7 @@ def test_a_table_that_is_wrong_is_told_at_mount(small_catalog, tmp_path, text, m
     assert message in result.stderr and "hush" not in result.stderr, result.stderr
 
 
-# What all of them share
+# Common to all of them
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""mount(8), fstab, other users, read-only places: what an administrator does with a mount."""
+"""mount(8), fstab, other users, read-only places: the uses of an administrator."""
 
 import json
 import os
@@ -93,13 +93,13 @@ class Room:
             time.sleep(0.01)
 
     def run(self, *command, user=None, **options):
-        """Runs a command inside, as `user` where one is given."""
+        """Runs a command inside, as `user` if given."""
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         enter = ["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt"]
         return subprocess.run([*enter, *become, *command], **options)
 
     def close(self):
-        """Ends it, and with it whatever is mounted inside."""
+        """Ends it, and with it all mounts inside."""
         self.process.kill()
         self.process.wait()
 
@@ -159,7 +159,7 @@ def test_a_user_may_not_mount_on_a_folder_of_others(nobody, shared_folder):
 
 
 def look_as_nobody(folder):
-    """What `ls` of another user gives."""
+    """The output of `ls` run by another user."""
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
     return subprocess.run([*become, "ls", folder], capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""`_rows.*` as the programs that people use read them, against what DataChain itself reads."""
+"""`_rows.*` as read by common programs, against what DataChain itself reads."""
 
 import base64
 import csv
@@ -89,7 +89,7 @@ def same(found, wanted, loose=False):
         return len(found) == len(wanted) and all(map(same, found, wanted))
     if isinstance(found, str) and not isinstance(wanted, str):
         found = {"true": True, "false": False}.get(found) if isinstance(wanted, bool) else type(wanted)(found)
-    # A text that reads as a number is one to whoever guesses types.
+    # A text that reads as a number is a number to readers that guess types.
     return found == wanted or (loose and str(found) == str(wanted))
 
 
@@ -101,7 +101,7 @@ def check(found, wanted, loose=False):
 
 
 def flat(record, above=""):
-    """Dotted names, as in CSV; an absent model's are left out."""
+    """Dotted names, as in CSV; those of absent models are left out."""
     for name, value in record.items():
         if isinstance(value, dict) and name not in ("facts", "location"):
             yield from flat(value, f"{above}{name}.")

@@ -1,4 +1,4 @@
-"""Text of strangers stays words where it is put: on pages, and on a terminal."""
+"""Text of strangers stays text: on pages, and on a terminal."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def described(small_catalog, tmp_path, text):
 
 
 def between(tokens, start, is_end):
-    """The tokens behind the first heading, up to where ours begin again."""
+    """The tokens after the first heading, up to where ours begin again."""
     end = next(n for n, token in enumerate(tokens) if n > start and is_end(token))
     return tokens[start:end]
 
@@ -88,7 +88,7 @@ def test_a_description_is_words_on_the_mount(dcfs, small_catalog, tmp_path):
 
 
 def on_a_terminal(dcfs, *words):
-    """What a command writes to a terminal."""
+    """The output of a command on a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([mounts.DCFS, *map(str, words)], env=dcfs.environment, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
     os.close(theirs)
@@ -116,7 +116,7 @@ def test_a_terminal_is_never_told_what_to_do(dcfs, small_catalog, tmp_path, form
     assert "gpj.exe" in shown
     assert not [c for c in hidden(shown) if c not in ("0xd", "0x9")], shown[:300]
     if form == "jsonl":
-        # What is escaped is escaped as JSON has it.
+        # Escapes in JSON are JSON escapes.
         assert all(evil in json.loads(line)["file"]["path"] for line in shown.splitlines())
     piped = dcfs.ok("show", "few", "--format", "csv", "--catalog", catalog)
     assert evil in piped, "a program reads what is recorded"

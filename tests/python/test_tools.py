@@ -1,4 +1,4 @@
-"""The programs people point at a directory: no error, the right answer, nothing in the log."""
+"""Common programs on a directory: no error, the right answer, nothing in the log."""
 
 import errno
 import hashlib
@@ -92,7 +92,7 @@ def test_mmap(shapes_mount):
 
 
 def digest(path):
-    """What one worker does with one file."""
+    """The work of one worker with one file."""
     return path, hashlib.sha256(compare.content(path)).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Who is trusted with what: rows of a stranger's catalog, the rights of who asks, programs of a repository, names in
+"""Trust: rows of a stranger's catalog, the permissions of the calling user, programs of a repository, names in
 folders that others write to."""
 
 import errno
@@ -37,7 +37,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def theirs(place, small_catalog):
-    """A catalog of `few`, with its files in `files`: `a/0.txt` is anybody's to read, `a/1.txt` its owner's alone, and
+    """A catalog of `few`, with its files in `files`: `a/0.txt` is readable by everybody, `a/1.txt` only by its owner, and
     `a/2.txt` a link to a file outside."""
     catalog, files = place / "theirs", place / "files"
     sql.copy_catalog(small_catalog, catalog)
@@ -102,7 +102,7 @@ def test_a_catalog_of_another_user_is_told_and_reads_no_local_file(dcfs, theirs,
 
 @contextmanager
 def server():
-    """A web server that notes what it is asked."""
+    """A web server that records its requests."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -156,7 +156,7 @@ def test_a_catalog_that_a_group_may_write_is_one_of_others(dcfs, small_catalog, 
     assert "few" in dcfs.ok("ls", "--catalog", catalog)
     refused = dcfs.run("cat", "--catalog", catalog, "few/a/0.txt")
     assert refused.returncode == 5 and "--local-root" in refused.stderr
-    # A group of root alone is nobody else's.
+    # A group of root only does not count as others.
     os.chown(folder, 0, 0)
     assert "few" in dcfs.ok("ls", cwd=catalog)
 
@@ -164,7 +164,7 @@ def test_a_catalog_that_a_group_may_write_is_one_of_others(dcfs, small_catalog, 
 @pytest.mark.mount
 @pytest.mark.root
 def test_one_users_open_files_leave_room_for_others(dcfs, small_catalog, place):
-    """With few descriptors, a user who keeps all he can get open is refused at a share; others read on."""
+    """With few descriptors, a user who keeps all he can open is refused at a share; others can still read."""
     few = (resource.RLIMIT_NOFILE, (200, 200))
     point = place / "mnt"
     point.mkdir()
@@ -191,7 +191,7 @@ def test_one_users_open_files_leave_room_for_others(dcfs, small_catalog, place):
 
 @pytest.mark.mount
 def test_sixty_heavy_filters_leave_room_for_others(dcfs, small_catalog, tmp_path):
-    """Filters that look back and forth at long texts take few turns: a light one is answered while most of them wait."""
+    """Filters that backtrack over long texts take few turns: a light one is answered while most of them wait."""
     catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
     sql.multiply(catalog, "few", 60_000)
     with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:

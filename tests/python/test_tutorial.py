@@ -22,7 +22,7 @@ assert (flag, kind) == ("-size", "plasma:"), sys.argv
 width, height = map(int, size.split("x"))
 Image.frombytes("RGB", (width, height), random.Random(0).randbytes(3 * width * height)).save(path, quality=50)
 """
-"""As much of ImageMagick as the tutorial asks for."""
+"""The part of ImageMagick that the tutorial needs."""
 
 UNLIKE = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
@@ -30,11 +30,11 @@ UNLIKE = [
     (r"[\d.,]+ ([KMG]i)?B\b", "<size>"),
     (r" {2,}", "  "),
 ]
-"""What differs from run to run, or with the release of the JPEG library; columns of tables move with it."""
+"""Parts that differ from run to run, or with the release of the JPEG library; columns of tables move with it."""
 
 
 def commands(text):
-    """`(command, what is shown of its output)` of every session, in order."""
+    """`(command, its output as shown)` of every session, in order."""
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = part.partition("\n")
@@ -49,7 +49,7 @@ def alike(text, folder):
 
 
 def walk(folder, home):
-    """Runs every command; yields it, what the page shows, and what came."""
+    """Runs every command; yields it, the output on the page, and the real output."""
     programs = folder.parent / "bin"
     programs.mkdir()
     (programs / "dcfs").symlink_to(mounts.DCFS)
@@ -58,7 +58,7 @@ def walk(folder, home):
         (programs / "magick").write_text(MAGICK.format(python=sys.executable))
         (programs / "magick").chmod(0o755)
     environment = mounts.Dcfs(home).environment
-    # The environment of Python is found beside the link's own place.
+    # The environment of Python is found relative to the link itself.
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     folder.mkdir()
     for command, shown in commands(PAGE.read_text()):

@@ -1,4 +1,4 @@
-"""`dcfs view`: the page and what it asks, over HTTP; who is let in; what files of strangers may do. In a browser: `make test-browser`."""
+"""`dcfs view`: the page and its requests, over HTTP; who is let in; what files of strangers may do. In a browser: `make test-browser`."""
 
 import contextlib
 import http.client
@@ -14,7 +14,7 @@ import mounts
 
 
 class Page:
-    """A page that is served."""
+    """A served page."""
 
     def __init__(self, url):
         self.url, self.split = url, urlsplit(url)

@@ -1,4 +1,4 @@
-"""What people say of columns and leave for each other, and `dcfs why`: where a row came from."""
+"""Descriptions of columns and notes, and `dcfs why`: the origin of a row."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`-o xattr`: what the rows say of a file, by getxattr(2) and by the programs that use it."""
+"""`-o xattr`: the rows' data of a file, by getxattr(2) and by the programs that use it."""
 
 import ctypes
 import errno
@@ -142,7 +142,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def getxattr(path, name, room):
-    """getxattr(2) with a buffer of `room` bytes: what it answers, and what is in the buffer."""
+    """getxattr(2) with a buffer of `room` bytes: its result, and the contents of the buffer."""
     buffer = ctypes.create_string_buffer(max(room, 1))
     answer = LIBC.getxattr(bytes(path), name.encode(), buffer, ctypes.c_size_t(room))
     return (answer, buffer.raw[:answer]) if answer >= 0 else (-ctypes.get_errno(), b"")
@@ -219,7 +219,7 @@ def test_tar(root, target):
 
 
 def test_a_value_too_long_is_e2big_and_many_rows_are_cut(catalog, dcfs, tmp_path):
-    """A file that 40,000 rows name, one of them with a text that no attribute can hold."""
+    """A file that 40,000 rows name, one of them with a text too long for any attribute."""
     folder = sql.copy_catalog(catalog / ".datachain", tmp_path / "c" / ".datachain").parent
     sql.add_rows(folder, "attributes", [{"good": 0}] * 40_000)
     sql.change(
@@ -264,7 +264,7 @@ def test_without_the_option_the_kernel_asks_once(catalog, tmp_path):
         for path in (mount.datasets / "attributes@1.0.0").rglob("*.txt"):
             assert refusal(os.listxattr, path) == errno.ENOTSUP
             for name in ("user.dcfs.uri", "security.selinux", "security.capability", "system.posix_acl_access"):
-                # Some names the kernel answers for itself.
+                # The kernel answers some names itself.
                 assert refusal(os.getxattr, path, name) in (errno.ENOTSUP, errno.ENODATA)
         run("ls", "-lRZ", mount.datasets)
     for call in ("listxattr", "getxattr"):
@@ -272,7 +272,7 @@ def test_without_the_option_the_kernel_asks_once(catalog, tmp_path):
 
 
 def test_by_the_line_of_fstab(catalog, dcfs, tmp_path):
-    """`xattr` stands among the options of a mount, whoever calls."""
+    """`xattr` is among the options of a mount, whoever mounts."""
     (tmp_path / "mnt").mkdir()
     dcfs.ok(catalog, tmp_path / "mnt", "-o", "ro,xattr,noatime")
     try:

@@ -160,7 +160,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return commits[-1] if revision == "main" else revision if revision in commits else None
 
     def send(self, body, headers):
-        """All of a body or the part asked for, if the condition holds."""
+        """The whole body or the requested part, if the condition holds."""
         wanted = self.headers.get("If-Match")
         if wanted and wanted != headers.get("ETag"):
             return self.refuse(412)

@@ -1,4 +1,4 @@
-"""What writers made of a catalog: asked of SQLite itself."""
+"""The state of a catalog after writes: queried from SQLite itself."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ def ask(folder, question, *values):
 
 
 def versions(folder, name):
-    """The complete versions of a dataset, in the order of their making."""
+    """The complete versions of a dataset, in the order of creation."""
     question = (
         "SELECT v.version FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id"
         " WHERE d.name = ? AND v.status = ? ORDER BY v.id"
@@ -25,7 +25,7 @@ def versions(folder, name):
 
 
 def leftovers(folder):
-    """What a writer that is gone may have left: tables of stages and files of locks."""
+    """Possible leftovers of a writer: tables of stages and lock files."""
     tables = ask(folder, "SELECT name FROM sqlite_schema WHERE name LIKE 'dcfs_stage%'")
     return [name for (name,) in tables] + [path.name for path in (folder / ".datachain").glob("db-dcfs-*")]
 

@@ -1,4 +1,4 @@
-//! Values out of the cells of a dataset, by the schema that dcfs reads.
+//! Values decoded from the cells of a dataset, by the schema that dcfs reads.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use crate::Result;
 use crate::value::Value;
 
-/// What the latest version of `name` holds, as the program prints it.
+/// The contents of the latest version of `name`, as the program prints them.
 pub fn dataset(catalog: &Catalog, name: &str) -> Result<Json> {
     let of = catalog.find(&name.parse()?)?;
     let schema = catalog.schema(&of)?;
@@ -45,7 +45,7 @@ fn gather(field: &Field, columns: &mut Vec<String>) {
     }
 }
 
-/// Goes the same way as [`gather`].
+/// Mirrors [`gather`].
 fn value(field: &Field, cells: &dyn Cells, at: &mut usize) -> Value {
     let mut next = || {
         *at += 1;
@@ -109,7 +109,7 @@ fn utf8(text: &[u8]) -> String {
     String::from_utf8(text.to_owned()).expect("UTF-8")
 }
 
-/// As `value::signal` says it.
+/// In the form of `value::signal`.
 fn signal(field: &Field) -> Json {
     let kind = match &field.shape {
         Shape::Column { value, .. } => json!(word(value)),

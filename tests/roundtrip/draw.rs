@@ -1,4 +1,4 @@
-//! A dataset out of a number: any shape that dcfs can write, awkward values more often than not.
+//! A dataset generated from a number: any shape that dcfs can write, usually with awkward values.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub struct Drawn {
     pub rows: Vec<Vec<Value>>,
 }
 
-/// Names of signals and fields: words of Python, of SQL, of DataChain and of filters among them.
+/// Names of signals and fields, including keywords of Python, SQL, DataChain and filters.
 const NAMES: [&str; 22] = [
     "a",
     "b",
@@ -102,7 +102,7 @@ pub fn dataset(seed: u64) -> Drawn {
     Drawn { signals, rows }
 }
 
-/// Signals of different names, also where case is not looked at: SQLite does not.
+/// Signals with different names, also ignoring case, as SQLite does.
 fn signals(count: std::ops::Range<usize>, depth: u32) -> BoxedStrategy<Vec<Signal>> {
     let distinct = subsequence(&NAMES[..], count).prop_shuffle();
     let named = distinct.prop_flat_map(move |names| {

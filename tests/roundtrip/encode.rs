@@ -6,7 +6,7 @@ use dcfs_core::time::Timestamp;
 
 use crate::value::Value;
 
-/// A cell of its own.
+/// An owned cell.
 #[derive(Debug)]
 pub enum Own {
     Null,
@@ -52,7 +52,7 @@ fn add(cells: &mut Vec<Own>, signal: &Signal, value: &Value) {
     }
 }
 
-/// Nothing for a field of a model that is absent; its own tag is no value either.
+/// NULL for each field of an absent model, including its own tag.
 fn absent(cells: &mut Vec<Own>, signal: &Signal) {
     let Some(fields) = fields(&signal.kind) else {
         return cells.push(Own::Null);
@@ -63,7 +63,7 @@ fn absent(cells: &mut Vec<Own>, signal: &Signal) {
     }
 }
 
-/// The fields of a model; those of DataChain's own are told apart by number alone.
+/// The fields of a model; DataChain's own models are recognised by their number of fields.
 fn fields(kind: &SignalKind) -> Option<Vec<Signal>> {
     let dummies = |count| vec![Signal::new("", SignalKind::Dict); count];
     match kind {
@@ -87,7 +87,7 @@ fn cell(value: &Value) -> Own {
     }
 }
 
-/// JSON as DataChain stores it: compact, infinities and NaN as Python's `json` has them, times as texts.
+/// JSON as DataChain stores it: compact, infinities and NaN as in Python's `json`, times as text.
 fn json(value: &Value) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let object = |items: &[(String, Value)]| {

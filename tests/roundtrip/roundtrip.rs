@@ -1,13 +1,13 @@
 //! Datasets of random shapes and values, written by dcfs, for DataChain to read back; see
 //! `tests/python/test_roundtrip.py`.
 //!
-//!     roundtrip write CATALOG SEED NAME    makes a dataset, and prints what it holds
-//!     roundtrip read CATALOG NAME          prints what a dataset holds, whoever wrote it
+//!     roundtrip write CATALOG SEED NAME    makes a dataset, and prints its contents
+//!     roundtrip read CATALOG NAME          prints the contents of a dataset of any writer
 //!
-//! Both print one JSON object. `signals` is `[name, type, optional]` each; `rows` are lists of values, in which only
-//! what JSON has no word for is an object: `{"float": BITS}`, `{"time": MICROSECONDS}`, `{"bytes": HEX}`,
-//! `{"dict": {..}}` and `{"model": {..}}`. What SQLite does not keep is not asked for: NaN in a column is NULL
-//! there, and zero has no sign.
+//! Both print one JSON object. `signals` is `[name, type, optional]` each; `rows` are lists of values, in which
+//! only values that JSON cannot express are objects: `{"float": BITS}`, `{"time": MICROSECONDS}`, `{"bytes":
+//! HEX}`, `{"dict": {..}}` and `{"model": {..}}`. Properties that SQLite does not keep are not compared: NaN in
+//! a column is NULL there, and zero has no sign.
 
 mod decode;
 mod draw;
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Saves the dataset that `seed` stands for.
+/// Saves the dataset generated from `seed`.
 fn write(catalog: &Path, seed: u64, name: &str) -> Result<Json> {
     let drawn = draw::dataset(seed);
     let rows: Vec<_> = drawn.rows.iter().map(|row| encode::cells(&drawn.signals, row)).collect();

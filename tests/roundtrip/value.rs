@@ -1,4 +1,4 @@
-//! What a signal may hold, and how the side file says it.
+//! The values of a signal, and their form in the side file.
 
 use dcfs_core::schema::{Scalar, Signal, SignalKind};
 use serde_json::{Map, Value as Json, json};
@@ -20,7 +20,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What of it a catalog can hold.
+    /// The part of it that a catalog can store.
     pub fn stored(&self) -> Self {
         match self {
             Self::Float(x) if x.is_nan() => Self::Nothing,
@@ -33,12 +33,12 @@ impl Value {
         }
     }
 
-    /// As the side file has it.
+    /// Its form in the side file.
     pub fn json(&self) -> Json {
         match self {
             Self::Nothing => Json::Null,
             Self::Int(n) => json!(n),
-            // One NaN is as good as another.
+            // All NaNs are equal.
             Self::Float(x) if x.is_nan() => json!({"float": f64::NAN.to_bits()}),
             Self::Float(x) => json!({"float": x.to_bits()}),
             Self::Bool(b) => json!(b),

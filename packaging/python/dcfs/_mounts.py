@@ -16,7 +16,7 @@ Option = Union[str, int, bool, StrPath, Sequence[str]]
 
 @contextmanager
 def mount(catalog: Optional[StrPath] = None, mountpoint: Optional[StrPath] = None, **options: Option) -> Iterator[Path]:
-    """Mounts a catalog while the block runs, and gives the top of the mount.
+    """Mounts a catalog while the block runs, and returns the top of the mount.
 
     Without `mountpoint` it is a temporary directory. `options` are the flags of `dcfs mount`, with `_` for their dashes:
     `cache_size="500G"`, `anon=True`, `local_root=["/data"]`.
@@ -33,7 +33,7 @@ def mount(catalog: Optional[StrPath] = None, mountpoint: Optional[StrPath] = Non
             _unmount(place)
     finally:
         if mountpoint is None:
-            # Never what is below it: it may be mounted still.
+            # Not recursively: the folder may still be mounted.
             shutil.rmtree(place, ignore_errors=True) if not any(place.iterdir()) else None
 
 
@@ -52,7 +52,7 @@ def _unmount(place: Path) -> None:
     try:
         run("unmount", place)
     except Error:
-        # A file that is open still: it stays readable, the name is free.
+        # A file is still open: it stays readable, and the mountpoint is free.
         run("unmount", "--force", place)
 
 

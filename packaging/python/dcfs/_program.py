@@ -1,4 +1,4 @@
-"""The program: where it is, and how it is run."""
+"""The program `dcfs`: its path, and how it is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ StrPath = Union[str, "os.PathLike[str]"]
 
 
 class Error(Exception):
-    """What the program says is wrong. `code` is its exit code: 1 no such name, 2 wrong as written, 3 stale, and so on."""
+    """An error of the program. `code` is its exit code: 1 no such name, 2 invalid request, 3 stale, and so on."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class Error(Exception):
 
 
 def binary() -> Path:
-    """The program: `$DCFS_BIN`, else the one that was installed with this package, else the first on `PATH`."""
+    """The program: `$DCFS_BIN`, else the one installed with this package, else the first on `PATH`."""
     named = os.environ.get("DCFS_BIN")
     if named:
         return Path(named)
@@ -36,7 +36,7 @@ def binary() -> Path:
 
 
 def run(*arguments: StrPath) -> str:
-    """What `dcfs ARGUMENTS` prints. Raises `Error` where it fails."""
+    """The output of `dcfs ARGUMENTS`. Raises `Error` if it fails."""
     command = [str(binary()), *(os.fspath(argument) for argument in arguments)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
@@ -45,7 +45,7 @@ def run(*arguments: StrPath) -> str:
 
 
 def failure(stderr: str, code: int) -> Error:
-    """The error that the program told; what it warned of before is left out."""
+    """The error message of the program, without the warnings before it."""
     text = stderr.strip()
     text = text[text.rfind("\ndcfs: ") + 1 :]
     return Error(text[len("dcfs: ") :] if text.startswith("dcfs: ") else text, code)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Rows that are read when they are iterated over: dictionaries, nested as the models nest. Each loop reads anew."""
+    """Rows, read when iterated over: dictionaries, nested as the models nest. Each loop reads them again."""
 
     def __init__(self, flags: List[str], dataset: str) -> None:
         self._flags, self._dataset = flags, dataset
@@ -31,7 +31,7 @@ class Rows:
                     for line in process.stdout:
                         yield json.loads(line)
                 finally:
-                    # One who stops early closes the pipe, which ends the program with success.
+                    # A reader that stops early closes the pipe, which ends the program successfully.
                     process.stdout.close()
             errors.seek(0)
             if process.returncode:

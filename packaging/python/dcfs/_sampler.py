@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation of the files of a dataset that depends on the seed and the epoch alone."""
+"""The order of an epoch: a permutation of the files of a dataset that depends only on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sampler:
         self._files: Optional[List[Path]] = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of this epoch, as a sampler of PyTorch does."""
+        """Selects the order of this epoch, like a sampler of PyTorch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

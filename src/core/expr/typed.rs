@@ -70,7 +70,7 @@ pub enum Metric {
     Euclidean,
 }
 
-/// What a distance is measured to.
+/// The target of a distance.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     Vector(Vec<f64>),

@@ -13,14 +13,15 @@ const CHUNK: u32 = 32_768;
 /// The most threads that share a pass.
 const THREADS: u32 = 4;
 
-/// Chunks for each thread, after which threads wait for each other: results that wait for their turn are held.
+/// Chunks per thread that may be ahead of the slowest thread: their results are held until it is
+/// their turn.
 const AHEAD: u32 = 4;
 
-/// Calls `work` with every position below `count`, a chunk at a time on all cores, and `each` with its results in order. At
-/// most 16 of them are held.
+/// Calls `work` with every position below `count`, a chunk at a time on all cores, and `each` with the
+/// results in order. At most 16 results are held.
 ///
 /// # Errors
-/// What `work` says of the first chunk that fails, and what `each` says.
+/// The error of `work` for the first chunk that fails; errors of `each`.
 pub fn in_order<T: Send>(
     count: u32,
     work: impl Fn(RangeInclusive<u32>) -> Result<T> + Sync,

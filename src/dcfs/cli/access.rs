@@ -189,7 +189,7 @@ impl AccessArgs {
         }
     }
 
-    /// The stores alone, without a cache: to ask how they would be reached.
+    /// Only the stores, without a cache: to see how they would be reached.
     pub fn stores(&self, settings: Settings) -> Stores {
         Stores::new(self.store_config(settings))
     }

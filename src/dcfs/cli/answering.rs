@@ -34,7 +34,7 @@ use dcfs_work::{answer, author};
 /// Number of rows that determine the column widths of a table.
 const FITTED: usize = 1000;
 
-/// The flags beside a statement: output format, destination and limits.
+/// The flags of a statement: output format, destination and limits.
 #[derive(Debug, clap::Args)]
 pub struct Answering {
     #[command(flatten)]

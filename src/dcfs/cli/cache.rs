@@ -48,7 +48,7 @@ enum Work {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum SharedWork {
-    /// Print what is shared of each version, and its size
+    /// Print the shared parts of each version, and their sizes
     Status(SharedPlace),
     /// Remove what is no longer useful: files of removed versions, and files that no version needs
     Gc {

@@ -27,7 +27,7 @@ use dcfs_work::index::{self, Delta, Desk, Indexed, Phase, Report, Request, Watch
 /// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python
 /// opens it with `read_dataset`. The catalog is created if there is none. A listing of a bucket that dcfs or
 /// DataChain made in the last four hours is reused, unless `--update` or `--delta` is given; local folders are
-/// listed anew, unless `--reuse` is given. Without `--with`, the next version of a dataset has the columns of
+/// listed again, unless `--reuse` is given. Without `--with`, the next version of a dataset has the columns of
 /// the last one, computed again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -44,7 +44,7 @@ pub struct Index {
     /// whatever the last version has
     #[arg(long, value_name = "COLUMN")]
     with: Vec<With>,
-    /// List anew, even if a recent listing exists
+    /// List again, even if a recent listing exists
     #[arg(long)]
     update: bool,
     /// Reuse a listing of the last four hours, also for a local folder
@@ -53,7 +53,7 @@ pub struct Index {
     /// Save a version even if it has no rows
     #[arg(long)]
     allow_empty: bool,
-    /// Compare with the latest version, and compute only new and changed rows; lists anew
+    /// Compare with the latest version, and compute only new and changed rows; always lists again
     #[arg(long)]
     delta: bool,
     /// With --delta: keep the rows of objects that changed or are gone, as DataChain does

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Write pages about the datasets: an index, and for each its contents, origin, statistics and code
 ///
-/// In the layout of DataChain's knowledge base, generated from facts alone. Only pages that changed are
+/// In the layout of DataChain's knowledge base, generated only from facts. Only pages that changed are
 /// written. `## Session Context` of a page and all of notes/, docs/ and memory/ are yours: they are kept
 /// verbatim. A page that was edited elsewhere is kept as PAGE.orig; one that another program wrote is left
 /// alone. In a mount the same pages are in knowledge/. For a listing, a few files are opened to show their
@@ -165,7 +165,7 @@ impl KnowledgeCommand {
         }
         for path in foreign {
             warn(format_args!(
-                "{path} was not written by dcfs and is left alone; `--take-over` makes it anew"
+                "{path} was not written by dcfs and is left alone; `--take-over` replaces it"
             ));
         }
         out.line(format_args!(

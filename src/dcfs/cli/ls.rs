@@ -42,7 +42,7 @@ struct Line {
 }
 
 impl Ls {
-    /// Lists from the catalog alone.
+    /// Lists only from the catalog.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let versions = self.versions(&catalog)?;

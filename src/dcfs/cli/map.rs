@@ -60,7 +60,7 @@ pub struct Gen {
 ///
 /// Like `dcfs map`, for a Python function whose arguments are lists and that returns one answer for the group
 /// or yields many, a worker that reads `files` and lists, or a command in which `{}` stands for the paths of
-/// all files. The new version has the columns of `--by` beside the answers.
+/// all files. The new version has the columns of `--by` and those of the answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AGG)]
 pub struct Agg {

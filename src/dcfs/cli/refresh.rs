@@ -20,7 +20,7 @@ const MOST: usize = 1000;
 
 /// Bring a dataset and everything it came from up to date
 ///
-/// Begins at the storage: datasets made by `dcfs index` are listed anew, then those that `map`, `gen`, `agg`
+/// Begins at the storage: datasets made by `dcfs index` are listed again, then those that `map`, `gen`, `agg`
 /// and `save` made of them follow, each step only for what is new or changed. The commands are those that were
 /// recorded, run in their original folders.
 #[derive(Debug, clap::Args)]

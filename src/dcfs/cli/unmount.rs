@@ -55,7 +55,7 @@ impl Unmount {
 }
 
 /// Waits for a `dcfs` process to end. Does not wait for a pid that was reused by another program, nor for a
-/// zombie that nobody reaps, as in containers without an init: its memory is freed.
+/// zombie that no process reaps, as in containers without an init: its memory is freed.
 fn wait_for_end(pid: u32) {
     let since = Instant::now();
     let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));

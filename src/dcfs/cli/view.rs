@@ -16,7 +16,7 @@ use dcfs_data::query::Queries;
 
 /// Look at a dataset in a browser: its pictures, filters, column statistics, single rows
 ///
-/// Serves a page to this machine alone (127.0.0.1, a token in the address) until it is stopped. The page sends
+/// Serves a page only to this machine (127.0.0.1, a token in the address) until it is stopped. The page sends
 /// no requests to other hosts, and changes nothing without `--write`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]

@@ -48,7 +48,7 @@ pub struct Warm {
 struct SharedNow {
     dataset: String,
     prefix: String,
-    /// Objects written by this run, and their bytes; existing ones are left alone.
+    /// Objects written by this run, and their bytes; existing ones are not changed.
     #[serde(flatten)]
     kept: Written,
 }

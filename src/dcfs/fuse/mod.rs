@@ -81,7 +81,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// Serves `vfs`, with owner and mode of files from `look`. Without `xattr` the kernel is told once that
+    /// Serves `vfs`, with owner and mode of files from `look`. Without `xattr` the kernel learns once that
     /// there are no extended attributes, and does not ask again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, look: Look, xattr: bool, is_shared: bool) -> Self {
         if is_shared {

@@ -19,32 +19,32 @@ struct Text {
 const ALL: [Text; 3] = [
     Text {
         name: "explore-bucket",
-        description: "What is in a bucket or a folder, without listing it more than once",
+        description: "The contents of a bucket or a folder, listed at most once",
         arguments: &[("uri", "e.g. s3://bucket/prefix/ or a folder")],
-        text: "Explore {uri} with dcfs. First call `context`: a dataset of it may be there already; if so, use it. If not, and `run` is allowed, \
+        text: "Explore {uri} with dcfs. First call `context`: if there is already a dataset of it, use it. If not, and `run` is allowed, \
                run [\"index\", \"{uri}\", \"--save\", NAME] once. Then use `query` (extensions, sizes, folders, dates: group by file.ext, file.parent) and \
-               `files` with `read` for three samples. Report: what one file is, how many and how large, what the names tell, what is odd, which \
+               `files` with `read` for three samples. Report: what one file is, how many and how large, the meaning of the names, what is unusual, which \
                columns would be worth computing. Leave one line with `remember`.",
     },
     Text {
         name: "build-dataset",
-        description: "A new dataset out of those that are there",
-        arguments: &[("goal", "what the dataset is to hold")],
-        text: "Build a dataset: {goal}. First call `context` and `search`: reuse what is there, and say so if it already is what is wanted. Prefer a filter \
-               (`save`) or a statement (`sql --as`) over a program; where a program has to see files (`map`), run it with `try` 5 first, report the \
+        description: "A new dataset made from existing ones",
+        arguments: &[("goal", "what the dataset should contain")],
+        text: "Build a dataset: {goal}. First call `context` and `search`: reuse existing datasets, and say so if one already meets the goal. Prefer a filter \
+               (`save`) or a statement (`sql --as`) over a program; if a program has to read files (`map`), run it with `try` 5 first, report the \
                estimate, and wait for a yes. Name the result, then check it with `query` (rows, NULLs, a few values), and leave a line with `remember` \
                that says what a row is and what to beware of.",
     },
     Text {
         name: "why-these-rows",
-        description: "Where rows of a dataset come from, and why they are in it",
+        description: "The origin of rows of a dataset, and why they are in it",
         arguments: &[
             ("dataset", "name or name@version"),
             ("row", "a path, a row number, or a filter"),
         ],
         text: "Explain why {row} is in the dataset {dataset}. Call `context` with the name and `row`: it follows a row back to the storage, with the condition that \
-               it passed, its values, the program of each new column, who and when. Where a filter is meant, list its rows with `query` and explain three of \
-               them. Read the page (`context` with the name alone) for notes and caveats. Say what you could not find out.",
+               it passed, its values, the program of each new column, who and when. If `row` is a filter, list its rows with `query` and explain three of \
+               them. Read the page (`context` with only the name) for notes and caveats. Say what you could not find out.",
     },
 ];
 

@@ -64,7 +64,9 @@ impl Part {
         match self {
             Self::Lineage => "Parents, code, who made it and when, what changed",
             Self::Schema => "Columns and their types, as a tree",
-            Self::Stats => "What is in the columns: ends, means, quantiles, labels, NULLs",
+            Self::Stats => {
+                "Statistics of the columns: minima, maxima, means, quantiles, labels, NULLs"
+            }
         }
     }
 

@@ -35,7 +35,7 @@ enum Reach {
     Unbound,
 }
 
-/// Commands that make datasets, the flag by which each is told to, and the resources it accesses.
+/// Commands that make datasets, the flag that makes each do so, and the resources it accesses.
 const COMMANDS: [(&str, &str, Reach); 11] = [
     ("index", "--save", Reach::Stores),
     ("load", "--as", Reach::Unbound),

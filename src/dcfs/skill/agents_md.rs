@@ -10,8 +10,8 @@ const END: &str = "<!-- dcfs: end -->";
 const LINES: &str = "\
 ## Datasets (dcfs)
 
-- Datasets are in the catalog `.datachain`: `dcfs ls`, `dcfs schema NAME`, `dcfs sql 'SELECT ...'`. Read `dc-knowledge/index.md` first where it is there.
-- Reuse a dataset before computing one. Results are datasets (`--as NAME`), not loose files. `--try 5` before a program runs over all files.
+- Datasets are in the catalog `.datachain`: `dcfs ls`, `dcfs schema NAME`, `dcfs sql 'SELECT ...'`. Read `dc-knowledge/index.md` first if it exists.
+- Reuse a dataset before computing one. Results are datasets (`--as NAME`), not loose files. Use `--try 5` before running a program over all files.
 - The skill `dcfs` says more: `dcfs skill show`.
 ";
 

@@ -1,5 +1,5 @@
 //! The versions around the one that is shown: those of its dataset, its ancestors and its descendants. Only
-//! these can be shown beside it and compared.
+//! these can be shown next to it and compared.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -110,7 +110,7 @@ impl Entry {
     }
 
     /// Protects the files from removal, and notes that they are in use, for eviction. `None` if they have been
-    /// removed, or are being: the entry has to be opened anew.
+    /// removed, or are being: the entry has to be opened again.
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
         if !self.lock() {

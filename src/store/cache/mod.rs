@@ -133,7 +133,7 @@ impl Cache {
         if !self.room.is_wanted() {
             return None;
         }
-        // An entry that was removed meanwhile is created anew.
+        // An entry that was removed meanwhile is created again.
         (0..3).find_map(|_| {
             let entry = match self.opened.get(key) {
                 Some(entry) if self.is_kept(&entry) => entry,

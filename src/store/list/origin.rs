@@ -169,7 +169,7 @@ impl Origin {
         &self.besides
     }
 
-    /// The patterns; empty if everything is wanted.
+    /// The patterns; empty if everything is listed.
     pub fn globs(&self) -> &[Glob] {
         &self.globs
     }

@@ -2,7 +2,7 @@
 //!
 //! Pictures are named and boxes found as for YOLO ([`boxes`]). Ids of pictures are those of their first rows,
 //! ids of categories count from 1 by name over the whole version. With `caption=` the texts of a column become
-//! captions, in place of boxes and without categories: that is how `pycocotools` recognises a file of captions.
+//! captions, instead of boxes and without categories: that is how `pycocotools` recognises a file of captions.
 //! `annotations.json` may be long: it is written once into the cache, and gets its size from there.
 
 use std::collections::BTreeMap;

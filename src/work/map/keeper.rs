@@ -23,7 +23,7 @@ const AWAY: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What to do about rows that fail.
+/// The policy for rows that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     keeps: bool,

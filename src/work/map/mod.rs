@@ -90,7 +90,7 @@ impl Shape {
     }
 }
 
-/// What to do if the program has changed since rows were computed.
+/// The choice if the program has changed since rows were computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edited {
     /// Compute all rows again.

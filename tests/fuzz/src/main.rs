@@ -1,5 +1,5 @@
-//! Any text as a filter: read, checked, printed, read again, evaluated. What must hold of every one: no
-//! panic, the printed form reads back as the same, and every row is true, false or NULL for it.
+//! Any text as a filter: parsed, checked, printed, parsed again, evaluated. For every text: no panic, the
+//! printed form parses to the same, and every row is true, false or NULL for it.
 //!
 //! `tests/fuzz/run SECONDS` builds and runs it over `corpus/`.
 #![no_main]
@@ -31,7 +31,7 @@ static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     Schema::parse(FEATURES, "{}", &table).expect("a schema")
 });
 
-/// Every column of a form is the same.
+/// Every column of a form has the same buffers.
 struct Buffers {
     ints: Vec<[u8; 8]>,
     floats: Vec<[u8; 8]>,
@@ -118,7 +118,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let printed = query.to_string();
     let again = expr::check(&printed, &SCHEMA);
-    // Printing adds parentheses, spaces and escapes; what was long may become too long.
+    // Printing adds parentheses, spaces and escapes; a long text may become too long.
     if printed.len() < expr::LONGEST / 2 {
         let again = again.unwrap_or_else(|error| panic!("{text:?} prints as what is wrong: {error}"));
         assert_eq!(again, query, "{text:?} prints as {printed:?}");

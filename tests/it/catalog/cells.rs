@@ -12,7 +12,7 @@ use crate::support::catalog::{self, row};
 /// More than two slices of a scan.
 const MANY: i64 = 2 * 65_536 + 1;
 
-/// The ids handed out for `ranges`, at most `most` of them.
+/// The ids returned for `ranges`, at most `most` of them.
 fn ids(
     catalog: &Catalog,
     name: &str,

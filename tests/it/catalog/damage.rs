@@ -1,4 +1,4 @@
-//! Damaged files: any answer but a panic or a hang.
+//! Damaged files: any result except a panic or a hang.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn whole() -> Vec<u8> {
     fs::read(writer.path()).expect("a file")
 }
 
-/// Asks everything of a file of these bytes.
+/// Reads everything in a file with these bytes.
 fn ask(bytes: &[u8]) -> Result<u64> {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("db");

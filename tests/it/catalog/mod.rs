@@ -1,4 +1,4 @@
-//! The catalog as the floors above it see it: real SQLite files, a real writer beside the reader.
+//! The catalog as used by the crates above it: real SQLite files, a real writer beside the reader.
 
 mod cells;
 mod damage;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::catalog::CatalogBuilder;
 
-/// An empty folder, a writer's catalog in it.
+/// An empty folder with a new catalog.
 fn new() -> (TempDir, CatalogBuilder) {
     let dir = tempfile::tempdir().expect("a folder");
     let writer = CatalogBuilder::new(dir.path());
@@ -34,7 +34,7 @@ fn names(catalog: &Catalog) -> Vec<String> {
     catalog.versions().expect("versions").iter().map(ToString::to_string).collect()
 }
 
-/// The kind and the message of what must have failed, with `dir` taken out.
+/// The kind and the message of an expected error, with `dir` removed.
 fn failure<T: std::fmt::Debug>(result: Result<T>, dir: &Path) -> (Kind, String) {
     let error = result.expect_err("a failure");
     let dir = dir.canonicalize().expect("a folder").display().to_string();

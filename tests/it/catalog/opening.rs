@@ -16,14 +16,14 @@ use rusqlite::Connection;
 use super::{failure, find, names, new, open};
 use crate::support::catalog::{CatalogBuilder, row};
 
-/// The file beside the database that SQLite keeps.
+/// SQLite's file beside the database with this suffix.
 fn beside(db: &Path, suffix: &str) -> std::path::PathBuf {
     let mut name = db.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Makes the `-shm` impossible to make, for root too: SQLite follows no link there.
+/// Makes creating the `-shm` impossible, even for root: SQLite follows no link there.
 fn block_shm(db: &Path) {
     symlink("nowhere", beside(db, "-shm")).expect("a link");
 }
@@ -195,14 +195,14 @@ fn where_the_shm_cannot_be_made_the_file_is_read_as_it_stands() {
     assert_eq!(names(&catalog), ["a@1.0.0"]);
     assert_eq!(catalog.extent(&find(&catalog, "a")).expect("an extent").0, 1);
 
-    // A writer comes and goes: its commits are in the file.
+    // After the writer has closed, its commits are in the file.
     fs::remove_file(beside(&db, "-shm")).expect("removed");
     CatalogBuilder::at(&db).dataset("a").version("1.0.1").save();
     block_shm(&db);
     assert_ne!(catalog.revision().expect("a revision"), first);
     assert_eq!(names(&catalog), ["a@1.0.0", "a@1.0.1"]);
 
-    // One that has not ended has its commits in the `-wal`.
+    // While it is open, its commits are in the `-wal`.
     fs::remove_file(beside(&db, "-shm")).expect("removed");
     let writer = CatalogBuilder::at(&db);
     writer.dataset("a").version("1.0.2").save();

@@ -1,4 +1,4 @@
-//! Rows: every cell a stranger may write, every way in which a table may go while it is read.
+//! Rows: every cell a stranger may write, and every way in which a table may disappear while it is read.
 
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;

@@ -1,4 +1,4 @@
-//! Which versions are shown, how they are asked for, and what is told of them.
+//! The visible versions, how they are requested, and their properties.
 
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;

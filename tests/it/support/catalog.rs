@@ -11,8 +11,8 @@
 //!     .save();
 //! ```
 //!
-//! Dotted names make models: `info.width` above is a field of a model `Info`, whose columns are
-//! `info__width`. A row gives its cells in the order in which the columns were added.
+//! Dotted names make models: `info.width` above is a field of a model `Info`, whose columns are `info__width`.
+//! The cells of a row are in the order in which the columns were added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -102,7 +102,7 @@ impl ToSql for Cell {
     }
 }
 
-/// The eight cells of a File. Public, so that a test may put anything anywhere.
+/// The eight cells of a File. Public, so that a test can put anything anywhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileCells {
     pub source: Cell,
@@ -220,17 +220,17 @@ impl CatalogBuilder {
         &self.path
     }
 
-    /// The writer's own connection, for what the builder cannot say.
+    /// The writer's own connection, for anything that the builder does not support.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Runs statements as they are.
+    /// Runs statements verbatim.
     pub fn sql(&self, statements: &str) {
         self.connection.execute_batch(statements).unwrap_or_else(|e| panic!("{statements}: {e}"));
     }
 
-    /// Begins a dataset of `local.local`, or goes on with the one there is.
+    /// Begins a dataset of `local.local`, or continues the existing one.
     pub fn dataset(&self, name: &str) -> DatasetBuilder<'_> {
         DatasetBuilder {
             catalog: self,
@@ -242,7 +242,7 @@ impl CatalogBuilder {
         }
     }
 
-    /// Removes a version as DataChain does: its rows go, its number stays taken.
+    /// Removes a version like DataChain: its rows are deleted, its number stays taken.
     pub fn remove(&self, version: i64) {
         let table = self.table(version).replace('"', "\"\"");
         self.sql(&format!(
@@ -264,8 +264,8 @@ impl CatalogBuilder {
         format!("{kind}_{name}")
     }
 
-    /// The key that `find` finds, or that of the row that `insert` makes; both take `values`, and
-    /// `insert` a uuid after them.
+    /// The key that `find` finds, or that of the row that `insert` creates; both take `values`, and `insert`
+    /// also a uuid after them.
     fn find_or_insert(&self, find: &str, insert: &str, values: &[&dyn ToSql]) -> i64 {
         let found = self.connection.query_row(find, values, |row| row.get(0));
         found.unwrap_or_else(|_| {
@@ -277,13 +277,13 @@ impl CatalogBuilder {
     }
 }
 
-/// A uuid that no other call of this process gives, in catalogs made anew either.
+/// A uuid that is unique in this process, also for catalogs created again.
 fn uuid() -> String {
     static MADE: AtomicU64 = AtomicU64::new(1);
     format!("00000000-0000-4000-8000-{:012x}", MADE.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A dataset on its way into a catalog.
+/// A dataset under construction.
 pub struct DatasetBuilder<'c> {
     catalog: &'c CatalogBuilder,
     namespace: String,
@@ -294,7 +294,7 @@ pub struct DatasetBuilder<'c> {
 }
 
 impl<'c> DatasetBuilder<'c> {
-    /// In another place than `local.local`.
+    /// In another namespace or project than `local.local`.
     pub fn in_project(self, namespace: &str, project: &str) -> Self {
         Self { namespace: namespace.into(), project: project.into(), ..self }
     }
@@ -303,7 +303,7 @@ impl<'c> DatasetBuilder<'c> {
         Self { description: Some(text.into()), ..self }
     }
 
-    /// The JSON list of attributes, as it stands.
+    /// Sets the JSON list of attributes, verbatim.
     pub fn attrs(self, json: &str) -> Self {
         Self { attrs: json.into(), ..self }
     }
@@ -384,7 +384,7 @@ impl Tree {
         }
     }
 
-    /// `{field: type}`; models are named by their way from the top and put into `custom`.
+    /// `{field: type}`; models are named by their path from the top and put into `custom`.
     fn fields(&self, above: &str, custom: &mut Map<String, Value>) -> Map<String, Value> {
         let mut fields = Map::new();
         for (name, node) in &self.0 {
@@ -405,7 +405,7 @@ impl Tree {
     }
 }
 
-/// A version on its way into a catalog.
+/// A version under construction.
 pub struct VersionBuilder<'c> {
     dataset: DatasetBuilder<'c>,
     version: String,
@@ -440,7 +440,7 @@ impl VersionBuilder<'_> {
         Self { job: Some((name.into(), python.into())), ..self }
     }
 
-    /// A version that it was computed from; `None` for one deleted for good.
+    /// A parent version; `None` for one deleted for good.
     pub fn parent(mut self, version: impl Into<Option<i64>>) -> Self {
         self.parents.push(version.into());
         self
@@ -464,7 +464,7 @@ impl VersionBuilder<'_> {
         self.bare_column(&name.replace('.', "__"), declared)
     }
 
-    /// A column of the table that no model knows.
+    /// A column of the table that is in no model.
     pub fn bare_column(mut self, name: &str, declared: &str) -> Self {
         self.columns.push(Column {
             name: name.into(),
@@ -474,7 +474,7 @@ impl VersionBuilder<'_> {
         self
     }
 
-    /// `feature_schema` and `schema` as they stand, in place of those that fit the columns.
+    /// `feature_schema` and `schema` verbatim, instead of those that fit the columns.
     pub fn schema_texts(self, features: impl Into<Cell>, types: impl Into<Cell>) -> Self {
         Self { texts: Some((features.into(), types.into())), ..self }
     }
@@ -484,7 +484,7 @@ impl VersionBuilder<'_> {
         self
     }
 
-    /// Writes it, rows first, in one transaction. Answers the version's key.
+    /// Writes it, rows first, in one transaction. Returns the version's key.
     pub fn save(self) -> i64 {
         let catalog = self.dataset.catalog;
         let transaction = catalog.connection.unchecked_transaction().expect("a transaction");

@@ -1,5 +1,5 @@
-//! A server of one object that answers right, or wrong in the way a test wants. HTTP/1.1 by hand,
-//! for no library would send some of this.
+//! A server of one object that answers correctly, or misbehaves as a test wants. HTTP/1.1 by hand, because no
+//! library would send some of this.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// One request, as it came.
+/// One request, as received.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `GET`, `HEAD`.
@@ -24,7 +24,7 @@ impl Request {
         self.headers.iter().find(|h| h.0 == name).map(|h| h.1.as_str())
     }
 
-    /// The bytes asked for, end excluded.
+    /// The requested bytes, end exclusive.
     pub fn range(&self) -> Option<(usize, usize)> {
         let (start, end) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
         Some((start.parse().ok()?, end.parse::<usize>().ok()? + 1))
@@ -41,14 +41,14 @@ pub struct Reply {
     pub then: Then,
 }
 
-/// What happens to the connection.
+/// What happens to the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Keep,
     Close,
-    /// Nothing more is sent, and the connection stays.
+    /// Nothing more is sent, and the connection stays open.
     Hang,
-    /// It stays, and the body comes in pieces of 64 KiB, so long apart.
+    /// It stays open, and the body comes in pieces of 64 KiB with these pauses.
     Slowly(Duration),
 }
 
@@ -89,7 +89,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// The right answer to `request`.
+    /// The correct answer to `request`.
     pub fn answer(&self, request: &Request) -> Reply {
         let etag = format!("\"{}\"", self.etag);
         if request.header("if-match").is_some_and(|wanted| wanted != etag) {
@@ -120,7 +120,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers each request, given with its number from 0, by `answer`.
+    /// Answers each request, numbered from 0, with `answer`.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -146,7 +146,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("no panic in a thread").clone()
     }

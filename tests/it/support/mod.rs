@@ -1,6 +1,6 @@
-//! What several tests stand on.
+//! Shared by several tests.
 
-// Each test takes what it needs.
+// Each test uses only a part of it.
 #![allow(dead_code)]
 
 pub mod catalog;

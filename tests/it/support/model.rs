@@ -1,15 +1,15 @@
-//! The reference model of a version's tree: the naming rules of the design, said again in the
-//! simplest way, over a `BTreeMap` and with no thought of speed.
+//! The reference model of a version's tree: the naming rules of the design, implemented again in the simplest
+//! way, over a `BTreeMap` and without regard to speed.
 //!
-//! Takes rows, gives every path of the tree with the rows behind it. A pack, the file system without
-//! a kernel and a real mount must all agree with it.
+//! Takes rows, returns every path of the tree with the rows behind it. A pack, the file system without a kernel
+//! and a real mount must all agree with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dcfs_core::name::escape;
 use dcfs_core::object::{Identity, Object};
 
-/// Names that a version's directory answers itself.
+/// Names in a version's directory that are not rows' files.
 pub const RESERVED: [&str; 8] = [
     "_schema.json",
     "_lineage.md",
@@ -37,9 +37,9 @@ pub type Path = Vec<Vec<u8>>;
 /// One file of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelFile {
-    /// As the first row that names it says.
+    /// As recorded by the first row that names it.
     pub object: Object,
-    /// The ordinals of its rows, rising.
+    /// The ordinals of its rows, ascending.
     pub rows: Vec<usize>,
 }
 
@@ -81,7 +81,7 @@ pub fn column(number: usize, is_root: bool, rows: &[ModelRow]) -> Tree {
     settle(is_root, rows, wanted.into_iter().map(|(path, at)| (path, files(at))).collect())
 }
 
-/// The path that a row's object has if nothing else wants it.
+/// The path of a row's object if nothing else claims it.
 fn candidate(object: &Object, many_sources: bool) -> Path {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     if many_sources {
@@ -100,7 +100,7 @@ fn candidate(object: &Object, many_sources: bool) -> Path {
     segments.iter().map(|segment| escape::segment(segment).into_owned()).collect()
 }
 
-/// Gives every file its one path. `wanted` has the files of each candidate, the lowest row first.
+/// Gives every file a unique path. `wanted` has the files of each candidate, lowest row first.
 fn settle(is_root: bool, rows: &[ModelRow], wanted: BTreeMap<Path, Vec<ModelFile>>) -> Tree {
     let directories: BTreeSet<Path> = wanted
         .keys()
@@ -142,7 +142,7 @@ fn settle(is_root: bool, rows: &[ModelRow], wanted: BTreeMap<Path, Vec<ModelFile
     tree.into_iter().map(rename).collect()
 }
 
-/// The first marked form of `path` that nothing has, which has it from now on.
+/// The first marked form of `path` that is free, which is then taken.
 fn free(taken: &mut BTreeSet<Path>, path: &Path, id: i64) -> Path {
     let (last, above) = path.split_last().expect("a path has a name");
     let marks = (1..).map(|n| if n == 1 { id.to_string() } else { format!("{id}~{n}") });

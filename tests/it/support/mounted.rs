@@ -1,9 +1,9 @@
-//! A real mount by the real binary, gone when dropped.
+//! A real mount by the real binary, unmounted when dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Why this machine cannot mount; `None` where it can.
+/// Why this machine cannot mount; `None` if it can.
 pub fn why_not() -> Option<String> {
     let device = std::fs::File::options().read(true).write(true).open("/dev/fuse");
     device.err().map(|error| format!("/dev/fuse: {error}"))

@@ -1,5 +1,5 @@
-//! The file system over a catalog without a kernel: the questions that [`mounted`](super::mounted) asks by system calls, asked of the
-//! `Vfs` itself, in milliseconds and without a device.
+//! The file system over a catalog without a kernel: the operations that [`mounted`](super::mounted) performs by
+//! system calls, called on the `Vfs` itself, in milliseconds and without a device.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Unmounted {
 }
 
 impl Unmounted {
-    /// Over the database `catalog`, with its cache below the folder `home`.
+    /// Opens the database `catalog`, with its cache below the folder `home`.
     pub fn new(catalog: &Path, home: &Path) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let catalog = Arc::new(Catalog::open(catalog).expect("a catalog"));
@@ -40,7 +40,8 @@ impl Unmounted {
         self.runtime.block_on(self.vfs.find(path.as_bytes()))
     }
 
-    /// Every file below `path` by its names, with size and time in microseconds. Each name that is listed is looked up as well.
+    /// Every file below `path` by its names, with size and time in microseconds. Each listed name is looked up
+    /// as well.
     pub fn walk(&self, path: &str) -> Files {
         self.runtime.block_on(self.walked(path)).expect("walked")
     }

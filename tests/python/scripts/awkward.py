@@ -1,7 +1,7 @@
-"""Saves `awkward`: 320 rows of every kind of column, their values drawn from the pools of awkward ones.
+"""Saves `awkward`: 320 rows of every kind of column, their values drawn from the pools in `pools.py`.
 
-Each value of a pool is in some row: the rows go round the pool in an order of their own for every
-column. The seed is fixed.
+Each value of a pool is in some row: every column cycles through its pool in its
+own order. The seed is fixed.
 """
 
 import random

@@ -28,7 +28,7 @@ def info(file: File) -> Info:
 
 
 def boxes(file: File) -> list[BBox]:
-    # The third picture has none, and that of the fourth leaves its picture.
+    # The third picture has none, and that of the fourth exceeds its picture.
     return [
         BBox(title=CLASSES[at % 3], coords=[at, 10, 90 if number(file) != 3 else 150, 30])
         for at in range(0 if number(file) == 2 else number(file) % 3 + 1)
@@ -76,7 +76,7 @@ import os
 
 os.makedirs("pictures/images", exist_ok=True)
 for at in range(9):
-    # A folder called `images`, of which loaders make `labels`.
+    # A folder called `images`, which loaders replace by `labels`.
     Image.new("RGB", SIZE, (at, 0, 0)).save(f"pictures/images/{at}.png")
 
 chain = dc.read_storage("pictures").persist()

@@ -1,4 +1,4 @@
-"""`moving` in three versions, `other` beside it, and what DataChain says differs: `expected.json`.
+"""`moving` in three versions, `other` beside it, and the differences according to DataChain: `expected.json`.
 
 From 1.0.0 to 1.0.1 rows leave whose files stay, files come, one is written anew and values change; 2.0.0 has another
 column. `flat` has no file.
@@ -29,7 +29,7 @@ def save(rows, name, options):
 
 
 def status(new, old):
-    """Each row's path and what DataChain says of it."""
+    """Each row's path and its status according to DataChain."""
     new, old = (dc.read_dataset("moving", version=version) for version in (new, old))
     rows = new.diff(old, on=["file.source", "file.path"], same=True, status_col="status")
     return sorted(rows.to_list("file.path", "status"))

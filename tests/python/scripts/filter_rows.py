@@ -24,7 +24,7 @@ import filters
 
 
 def answer(rows, source):
-    """Which rows pass, or why DataChain cannot say."""
+    """The matching rows, or why DataChain cannot determine them."""
     names = {"C": C, "func": func, "sa": sa, "sql": sql, "datetime": datetime}
     try:
         return {"rows": sorted(rows.filter(eval(source, names)).to_values("sys.id"))}
@@ -33,7 +33,7 @@ def answer(rows, source):
 
 
 out, seed, count = sys.argv[1:]
-# A division by zero or a doubtful pattern is an answer, not news.
+# A division by zero or a doubtful pattern is an expected result.
 sys.unraisablehook = lambda _: None
 warnings.simplefilter("ignore")
 rows = dc.read_dataset("awkward").settings(sys=True)

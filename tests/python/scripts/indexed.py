@@ -1,4 +1,4 @@
-"""Reads what `dcfs index` saved, in a fresh process, and works with it.
+"""Reads a dataset that `dcfs index` saved, in a fresh process, and works with it.
 
 python indexed.py NAME FOLDER
 """

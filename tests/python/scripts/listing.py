@@ -1,4 +1,4 @@
-"""Prints what `read_storage` gives, and what is in the listings behind it, as JSON.
+"""Prints the result of `read_storage`, and the listings behind it, as JSON.
 
 python listing.py CLIENT_CONFIG VERSIONS URI...
 """

@@ -1,4 +1,4 @@
-"""Reads what dcfs saved: types, values, filters, files, and saves the next version on top.
+"""Reads a dataset saved by dcfs: types, values, filters, files, and saves the next version on top.
 
 python read_back.py NAME
 """

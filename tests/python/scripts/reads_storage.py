@@ -1,4 +1,4 @@
-"""Prints how many files `read_storage` finds with the listing that is there, and saves them.
+"""Prints how many files `read_storage` finds with the existing listing, and saves them.
 
 python reads_storage.py URI NAME
 """

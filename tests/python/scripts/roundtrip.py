@@ -23,7 +23,7 @@ BUILT_IN = {"file": ("source", "path", "size", "version", "etag", "is_latest", "
 
 
 def told(value, kind, optional):
-    """A value as the side file says it."""
+    """A value in the form of the side file."""
     if value is None:
         return None
     if isinstance(kind, list) or kind in BUILT_IN:
@@ -78,7 +78,7 @@ def check(name, side):
 
 
 def tables(name, chain, names, rows):
-    """What is printed, counted and made a table of."""
+    """Prints, counts and copies the datasets."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         chain.print_schema()

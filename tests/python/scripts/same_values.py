@@ -28,6 +28,6 @@ def columns(chain):
 for line in sys.stdin:
     original, copy = (dc.read_dataset(**wanted) for wanted in json.loads(line))
     assert repr(original.signals_schema) == repr(copy.signals_schema), line
-    # As texts, for NaN is not itself; models print all that they hold.
+    # Compared as text, because NaN is not equal to itself; models print all of their fields.
     assert models(original) == models(copy), line
     assert columns(original) == columns(copy), line

@@ -1,4 +1,4 @@
-"""What DataChain's `process_tar` finds in the shards of a folder, as JSON: names and contents, in order."""
+"""The files that DataChain's `process_tar` finds in the shards of a folder, as JSON: names and contents, in order."""
 
 import json
 import sys

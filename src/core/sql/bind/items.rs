@@ -1,4 +1,5 @@
-//! What SELECT lists: a model as its columns, `*` as every column, and what each column of the answer is called.
+//! The items of a SELECT list: expands a model to its columns and `*` to every column, and names the
+//! columns of the answer.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use crate::sql::known::SqlColumn;
 use crate::sql::quoted;
 use crate::sql::scan::{Chain, Item, Star};
 
-/// Columns in place of one item.
+/// The columns that replace one item.
 type Expanded = Vec<(usize, String, SqlColumn)>;
 
 impl Binder<'_> {
@@ -223,7 +224,7 @@ impl Binder<'_> {
         results
     }
 
-    /// Leaves out `AS x` behind an item.
+    /// Removes `AS x` after an item.
     fn drop_alias(&mut self, item: &Item) {
         let mut at = item.tokens.end;
         if self.scan.tokens.get(at).is_some_and(|token| token.is("as")) {

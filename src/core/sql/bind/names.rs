@@ -1,4 +1,5 @@
-//! A name among the tables around it: a column, a model, a key of JSON, or something that only SQLite knows.
+//! Resolves a name among the tables of its select: a column, a model, a JSON key, or a name that only
+//! SQLite knows.
 
 use super::{Binder, Meaning};
 use crate::expr::Error;

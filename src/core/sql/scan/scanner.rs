@@ -1,4 +1,5 @@
-//! One pass over the tokens: brackets are counted, clauses known by their first words, names and tables noted.
+//! One pass over the tokens: counts brackets, recognises clauses by their first words, and collects
+//! names and tables.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use super::{Call, Chain, Clause, Entry, Item, Scan, Scope, Star, Table};
 use crate::expr::Error;
 use crate::sql::lex::{Kind, Token};
 
-/// The deepest brackets.
+/// The deepest nesting of brackets.
 const DEEPEST: usize = 64;
 
 /// The kind of thing that a bracket opens.
@@ -52,7 +53,7 @@ impl Frame {
     }
 }
 
-/// Goes through the tokens of a statement once.
+/// Scans the tokens of a statement in one pass.
 pub struct Scanner {
     ctes: Vec<String>,
     found: Scan,
@@ -81,7 +82,7 @@ impl Scanner {
         Self { ctes, found, frames: vec![Frame::new(Opens::Select, None)] }
     }
 
-    /// What there is in the statement.
+    /// Scans the statement.
     ///
     /// # Errors
     /// As [`super::scan`].

@@ -1,4 +1,4 @@
-//! Words that are no names, or not always.
+//! Reserved words, and those that may be names nevertheless.
 
 use crate::sql::lex::{Kind, Token};
 
@@ -102,7 +102,7 @@ pub fn is_reserved(token: &Token) -> bool {
     token.kind == Kind::Word && RESERVED.iter().any(|word| token.text.eq_ignore_ascii_case(word))
 }
 
-/// Whether it is a good name of a column all the same.
+/// Whether a reserved word is also a common name of columns.
 pub fn is_soft(token: &Token) -> bool {
     SOFT.iter().any(|word| token.text.eq_ignore_ascii_case(word))
 }

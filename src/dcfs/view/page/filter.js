@@ -1,14 +1,14 @@
-// Filters: their language, the columns with what they hold, the box with what it offers, and saving.
+// Filters: their language, the columns with their statistics, the box with its completions, and saving.
 "use strict";
 
 // ---- Filters
 
 const RESERVED = /^(and|or|not|in|between|like|ilike|glob|regexp|is|null|true|false|order|by|limit|offset)$/i;
 const quoted = (name) => name.split(".").map((part) => (/^[A-Za-z_]\w*$/.test(part) && !RESERVED.test(part) ? part : "`" + part.replaceAll("`", "``") + "`")).join(".");
-// A `\\u0041` in a filter is a character: a backslash before a `u` is written as one.
+// `\u0041` in a filter is an escape for a character, so a literal backslash before a `u` is written as `\u005c`.
 const literal = (value) => (typeof value === "number" || typeof value === "boolean" ? String(value) : "'" + String(value).replaceAll("'", "''").replaceAll("\\u", "\\u005cu") + "'");
 
-// The condition and the order of a filter, so that a click can narrow the one and keep the other.
+// Splits a filter into condition and order, so that a click can narrow the first and keep the second.
 const parted = (filter) => {
   const order = filter.match(/(^|\s)(order\s+by|limit|offset)\s(?=(?:[^'"]|'[^']*'|"[^"]*")*$)/i);
   return order ? [filter.slice(0, order.index).trim(), filter.slice(order.index).trim()] : [filter.trim(), ""];
@@ -52,7 +52,7 @@ const facet = ({ column_name: name, column_type: type, column_statistics: told }
   return node;
 };
 
-// Labels, and histograms of numbers; of texts and lists it is their lengths that are counted.
+// Labels, and histograms of numbers; for texts and lists, histograms of their lengths.
 const barsOf = (name, type, told) => {
   if (told.frequencies) {
     const most = Object.entries(told.frequencies).sort((one, other) => other[1] - one[1]);

@@ -1,4 +1,4 @@
-// The versions around: which there are, what differs between two, what they came from and what came from them.
+// Related versions: their list, the differences between two, and the lineage in both directions.
 "use strict";
 
 // ---- Versions
@@ -17,7 +17,7 @@ $("with").onchange = () => go({ with: $("with").value, part: null, row: null });
 
 // ---- Differences, side by side
 
-let pairing = ""; // What is shown of two versions.
+let pairing = ""; // The part of the comparison that is shown.
 
 const compared = async (other, part) => {
   const pairs = $("pairs");

@@ -1,4 +1,4 @@
-// One row: its files as they are seen and heard, what models say over its picture, masks over it, all its values, where it is.
+// One row: its files (pictures, sound, video, text), boxes and masks over its picture, all its values, and its location.
 "use strict";
 
 
@@ -14,7 +14,7 @@ const opened = async (id) => {
   } catch (error) {
     told = { row: {}, files: [], error: error.message };
   }
-  if (state().get("row") !== String(id)) return; // Another one was opened meanwhile, or none.
+  if (state().get("row") !== String(id)) return; // Another one was opened meanwhile, or it was closed.
   const dialog = $("row");
   const files = told.files.map((file, number) => media(file, at("file", { id, column: number }), number === 0 ? shapesOf(told.row) : []));
   const over = overlays(told.files, files, id);
@@ -35,7 +35,7 @@ const opened = async (id) => {
   if (!dialog.open) dialog.showModal();
 };
 
-// What models say of a picture: boxes of four numbers, as DataChain's BBox has them, outlines and key points as lists `x` and `y`.
+// Annotations of a picture: boxes of four numbers, like DataChain's BBox; outlines and key points as lists `x` and `y`.
 const isNumbers = (list) => Array.isArray(list) && list.length > 0 && list.every((x) => typeof x === "number");
 const shapesOf = (value, name = "") => {
   if (!value || typeof value !== "object") return [];
@@ -118,7 +118,7 @@ const overlays = (files, stages, id) => {
   }));
 };
 
-// Classes in colours: 0 is seen through, every other value has one of its own. A mask of colours keeps them.
+// Colours for classes: 0 is transparent, every other value has a colour of its own. A mask of colours keeps them.
 const paint = async (canvas, base, src) => {
   canvas.dataset.painted = "1";
   const mask = made("img", { src });

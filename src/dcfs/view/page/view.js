@@ -1,27 +1,27 @@
-// The page of `dcfs view`: what all its scripts share, the state in the address, and the grid. Texts of a catalog are set as texts,
+// The page of `dcfs view`: code shared by its scripts, the state in the address, and the grid. Texts of a catalog are set as text,
 // never as markup. #of=...&where=...&row=...&with=...&part=...&graph=1
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const SIDE = 180; // Pixels of a cell's picture.
 const HEIGHT = SIDE + 28;
-const PAGE = 200; // Rows that are asked for at a time.
-const TALLEST = 15_000_000; // Pixels that browsers can scroll over.
+const PAGE = 200; // Rows per request.
+const TALLEST = 15_000_000; // The greatest height in pixels that browsers can scroll.
 const PICTURES = /\.(jpe?g|png|gif|webp|bmp)$/i;
 const SHOWN = /\.(jpe?g|png|gif|webp|bmp|avif)$/i;
 const FILMS = /\.(mp4|m4v|webm|ogv)$/i;
 const SOUNDS = /\.(mp3|wav|flac|ogg|oga|opus|m4a)$/i;
 const TEXTS = /\.(txt|md|csv|tsv|json|jsonl|ndjson|log|py|ya?ml|toml|xml|html?|svg)$/i;
 
-let about = null; // Of the version that is shown.
-let columns = []; // As the statistics of all rows tell them.
+let about = null; // Facts about the version that is shown.
+let columns = []; // From the statistics of all rows.
 let total = 0;
 let where = "";
-let pages = new Map(); // Of the filter that is shown: number of a page -> its rows, or a promise.
-let places = new Map(); // Of the same: id of a row that was seen -> its place.
-let serial = 0; // Number of the last filter that was asked for: answers to older ones are dropped.
-let asked = null; // That filter, right or wrong.
-let version = null; // The version that is shown, as the address names it; empty for the first.
+let pages = new Map(); // For the filter that is shown: number of a page -> its rows, or a promise.
+let places = new Map(); // For the same: id of a row that was loaded -> its position.
+let serial = 0; // Number of the last filter that was requested: answers to older ones are dropped.
+let asked = null; // That filter, valid or not.
+let version = null; // The version that is shown, as in the address; empty for the first.
 
 const made = (tag, props = {}, ...inside) => {
   const node = Object.assign(document.createElement(tag), props);
@@ -29,14 +29,14 @@ const made = (tag, props = {}, ...inside) => {
   return node;
 };
 
-// Where the server answers, about the version that is shown unless `of` says another.
+// The address of a request, about the version that is shown unless `of` names another.
 const at = (path, query = {}) => {
   const all = version ? { of: version, ...query } : { ...query };
   if (all.of === "") delete all.of;
   return `${path}?${new URLSearchParams(all).toString().replaceAll("+", "%20")}`;
 };
 
-let waiting = null; // What ends the questions of a state that is no longer shown.
+let waiting = null; // Cancels the requests of a state that is no longer shown.
 
 const ask = async (path, query = {}, signal = undefined) => {
   const answer = await fetch(at(path, query), { signal });
@@ -53,7 +53,7 @@ const go = (changes) => {
   location.hash = next.toString();
 };
 
-// One state after the other, the last one last; what is asked for one that is past is given up.
+// Applies states in order; requests for outdated ones are cancelled.
 let isShowing = false;
 let isStale = false;
 const show = async () => {
@@ -85,7 +85,7 @@ const once = async (now) => {
   else if (dialog.open) dialog.close();
 };
 
-// To another version, or to the first at the beginning.
+// Switches to another version, or at the start to the first.
 const turned = async (name) => {
   const told = await ask("about", { of: name }, waiting?.signal);
   version = name;
@@ -122,7 +122,7 @@ const filtered = async (filter) => {
 
 // ---- Grid
 
-const drawn = new Map(); // Place of a row -> its cell.
+const drawn = new Map(); // Position of a row -> its cell.
 
 const laid = () => {
   for (const cell of drawn.values()) cell.remove();
@@ -135,7 +135,7 @@ const geometry = () => {
   const across = Math.max(1, Math.floor(grid.clientWidth / (SIDE + 8)));
   const lines = Math.ceil(total / across);
   const height = Math.min(lines * HEIGHT, TALLEST);
-  // Beyond what a browser scrolls over, a pixel of the bar stands for more than one of the grid.
+  // Above the greatest height that browsers can scroll, one pixel of the bar stands for several of the grid.
   const scale = lines * HEIGHT > TALLEST ? (lines * HEIGHT - grid.clientHeight) / (TALLEST - grid.clientHeight) : 1;
   return { grid, across, lines, height, scale };
 };
@@ -198,7 +198,7 @@ const fill = (cell, row) => {
   cell.firstChild.replaceChildren(small(path, id));
 };
 
-// A file as it is seen from afar: a small picture, the first lines of a text, a sign for the rest.
+// The preview of a file: a small picture, the first lines of a text, a symbol for other files.
 const small = (path, id, query = {}) => {
   if (PICTURES.test(path)) {
     const image = made("img", { loading: "lazy", alt: "", src: at("thumb", { ...query, id, column: 0 }) });
@@ -216,7 +216,7 @@ const small = (path, id, query = {}) => {
   return made("span", { textContent: FILMS.test(path) ? "▶" : SOUNDS.test(path) ? "♪" : path.includes(".") ? path.split(".").pop() : "·" });
 };
 
-// ---- Keys and the beginning
+// ---- Keys and start
 
 $("grid").onscroll = () => requestAnimationFrame(draw);
 $("grid").onkeydown = (event) => {
@@ -252,7 +252,7 @@ document.onkeydown = (event) => {
   if ($("row").open) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const place = places.get(state().get("row"));
-    // A player takes the arrows for itself.
+    // A player uses the arrow keys itself.
     if (!step || place === undefined || /^(AUDIO|VIDEO)$/.test(event.target.tagName)) return;
     event.preventDefault();
     if (place + step >= 0 && place + step < total) {

@@ -47,7 +47,7 @@ enum Told {
     Page(Page),
     /// An answer to ListObjects: it continues after a key.
     OldPage(Page),
-    /// Current objects in place of versions, or the other way round.
+    /// Current objects instead of versions, or the other way round.
     OtherKind,
 }
 

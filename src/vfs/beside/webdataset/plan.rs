@@ -33,7 +33,7 @@ pub struct Shard {
 #[derive(Debug, Default)]
 struct Last {
     rows: u64,
-    /// What its members take of the archive, and the bytes of its columns.
+    /// Bytes of its members in the archive, and of its columns.
     taken: u64,
     texts: u64,
 }

@@ -1,4 +1,4 @@
-//! Values that rows are grouped by, as numbers in the order in which they are first seen.
+//! Numbers the values of keys in the order in which they first appear.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -54,7 +54,7 @@ use source::{Finder, Source};
 struct Pace {
     /// Keys from files and from the machine, which may change at any time and are cheap to look up.
     files: Duration,
-    /// That there are no credentials.
+    /// The answer that there are no credentials.
     nothing: Duration,
     /// An error.
     failure: Duration,

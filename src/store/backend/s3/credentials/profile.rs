@@ -146,7 +146,7 @@ impl Profile {
         }
     }
 
-    /// The value of `name` in `~/.aws/credentials` alone.
+    /// The value of `name` in `~/.aws/credentials` only.
     pub fn get_own(&self, name: &str) -> Option<&str> {
         text(&self.own, name)
     }
