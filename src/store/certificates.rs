@@ -3,7 +3,7 @@
 //! `openssl req -x509` makes a certificate that is an authority and a server's at once, and people name it by
 //! `AWS_CA_BUNDLE`. `webpki` refuses an authority as a server, but OpenSSL, curl and Go accept it. So a
 //! certificate that is in the bundle, byte for byte, is accepted whoever signed it. The host name and the dates
-//! must be valid all the same, and the server must prove that it has the key.
+//! must still be valid, and the server must prove that it has the key.
 //!
 //! A container `FROM scratch`, or a bare Debian, has no authorities. There Mozilla's, which are compiled in,
 //! are used.

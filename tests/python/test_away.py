@@ -1,7 +1,7 @@
-"""Stores that are away for a while or for good, and stores that are asked elsewhere than when they were indexed: how long commands
-wait, and what they say.
+"""Stores that are unreachable for a while or for ever, and stores whose address differs from the one at indexing: how long commands
+wait, and their messages.
 
-`fault_proxy.py` stands before moto, and closes its door as told. Times are compared with what a file each would take.
+`fault_proxy.py` stands in front of moto, and refuses connections on demand. Times are compared with the cost of one time-out per file.
 """
 
 import contextlib

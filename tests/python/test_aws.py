@@ -485,7 +485,7 @@ def test_a_ca_bundle_is_believed(clouds, tmp_path):
         assert result.returncode != 0 and "certificate" in result.stderr, result.stderr
         bundled = Home(tmp_path / "h2", **ENVIRONMENT, AWS_CA_BUNDLE="cert.pem")
         assert bundled.ok(*arguments, cwd=tmp_path).encode() == body("one", 0)
-        # The process behind a mount has another current folder, and finds the file all the same.
+        # The process behind a mount has another current folder, but finds the file too.
         (tmp_path / "mnt").mkdir()
         bundled.ok("mount", "--catalog", clouds.folder, "--endpoint-url", gate.url, tmp_path / "mnt", cwd=tmp_path)
         assert (tmp_path / "mnt" / "datasets" / "one@1.0.0" / "in" / "1").read_bytes() == body("one", 1)

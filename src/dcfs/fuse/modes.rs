@@ -191,26 +191,26 @@ mod tests {
         assert!(modes.open(4, Some(&file), |_| unreachable!("it was refused")).is_none());
     }
 
-    /// The kernel's side of an inode: how many have it open, and which registration it reads.
+    /// The kernel's side of an inode: the number of opens, and the registration it reads.
     #[derive(Default)]
     struct Kernel {
         opens: u64,
         way: Option<u32>,
     }
 
-    /// How far one program has come with a file.
+    /// The progress of one program with a file.
     #[derive(Clone, Copy)]
     enum Step {
         Idle,
-        /// Counted here; the kernel has not heard the answer.
+        /// Counted here; the kernel has not received the reply.
         Answered(u64, Option<u32>),
         Open(u64),
-        /// The kernel has closed it and has not told.
+        /// The kernel has closed it, but the release has not arrived.
         Closed(u64),
     }
 
-    /// Every call holds the lock for as long as it lasts, so the order of calls is all that threads can differ in:
-    /// 2,000 random orders of six programs, checked against what the kernel refuses.
+    /// Every call holds the lock while it runs, so threads can differ only in the order of calls: 2,000 random
+    /// orders of six programs, checked against the kernel's rules.
     #[test]
     fn in_any_order_the_kernel_is_held_to_one_way_of_reading() {
         for seed in 0..2000_u64 {
@@ -233,7 +233,7 @@ mod tests {
                         let ino = roll(3);
                         let of = ino as usize;
                         if roll(4) == 0 {
-                            // The cache lets go of the object, or has it whole by now.
+                            // The cache drops the object, or it is complete by now.
                             files[of] = (roll(2) == 0).then(file);
                             modes.sweep();
                         }

@@ -153,7 +153,7 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
             (line, json!({ "path": path, "size": size, "uri": uri }))
         });
     }
-    // Files that are not visited are counted all the same.
+    // Files that are not visited are counted too.
     files.more(chosen.files.saturating_sub(seen));
     let answer = files.answer("files", "files", NARROW);
     Ok(answer

@@ -1,6 +1,6 @@
-//! The cache and the streams over it, under many schedules: readers open, read, lose patience and close, requests take
-//! their time and some fail, in an order that a seed decides. All of it runs on one thread, so that a schedule that
-//! fails can be run again.
+//! The cache and the streams over it, under many schedules: readers open, read, give up and close, requests are slow
+//! or fail, in an order chosen by a seed. Everything runs on one thread, so that a failing schedule can be
+//! repeated.
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -13,24 +13,24 @@ use crate::fake::{Fake, expect};
 use crate::memory::Memory;
 use crate::stream::Stream;
 
-/// How many orders are tried; each is some milliseconds.
+/// Number of schedules to try; each takes some milliseconds.
 const SCHEDULES: u64 = 150;
 
-/// Tasks that read at a time, and how often each of them opens an object.
+/// Number of concurrent readers, and how often each of them opens an object.
 const READERS: u64 = 5;
 const OPENINGS: u64 = 4;
 
-/// Objects of no byte, of less than a block, of several and a bit.
+/// Sizes of the objects: empty, less than a block, one block, several and a part.
 const SIZES: [u64; 4] = [0, 5000, BLOCK, 5 * BLOCK + 7];
 
-/// A schedule that has not ended by then never will.
+/// Time limit: a schedule that has not ended by then hangs.
 const STUCK: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Numbers that a seed decides (SplitMix64).
+/// Random numbers from a seed (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
-    /// One of `0..count`.
+    /// A number in `0..count`.
     fn roll(&mut self, count: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -40,14 +40,14 @@ impl Dice {
     }
 }
 
-/// Lets the others go first, so many times.
+/// Yields to the other tasks `count` times.
 async fn turns(count: u64) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }
 }
 
-/// A store whose answers take a number of turns.
+/// A store whose answers take a random number of turns.
 struct Slow {
     of: Arc<Fake>,
     dice: Mutex<Dice>,
@@ -68,12 +68,12 @@ impl Ranges for Slow {
     }
 }
 
-/// All that the readers of one schedule share.
+/// State shared by the readers of one schedule.
 struct Scene {
     cache: Cache,
     memory: Arc<Memory>,
     store: Arc<Slow>,
-    /// Whether requests fail now and then.
+    /// Whether some requests fail.
     fails: bool,
 }
 
@@ -97,7 +97,7 @@ impl Scene {
         (size, Arc::new(Cached::new(&self.cache, entry, self.store.clone())))
     }
 
-    /// One task: opens, reads a few times, and goes.
+    /// One task: opens, reads a few times, and closes.
     async fn reader(self: Arc<Self>, mut dice: Dice) {
         for _ in 0..OPENINGS {
             turns(dice.roll(6)).await;
@@ -164,7 +164,7 @@ fn every_schedule_reads_right_bytes_and_ends() {
     }
 }
 
-/// Without failures and impatience, whoever comes while a block is fetched waits for it.
+/// Without failures and cancellations, a reader that needs a block being fetched waits for it.
 #[test]
 fn in_every_schedule_a_byte_is_fetched_once() {
     for seed in 0..SCHEDULES / 3 {

@@ -1,7 +1,7 @@
 //! `_views/by/<column>/<value>/`: class folders, by the values of a column or of an expression over columns.
 //!
-//! A value is an [`Inode::Value`] until someone opens it: a class folder of a million values takes no memory
-//! but for their names.
+//! A value is an [`Inode::Value`] until someone opens it: a class folder of a million values takes only the
+//! memory of their names.
 
 use std::sync::Arc;
 
