@@ -41,7 +41,7 @@ pub struct Reply {
     pub then: Then,
 }
 
-/// What happens to the connection after an answer.
+/// The state of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Keep,

@@ -29,7 +29,7 @@ impl Head {
     /// different length, which is detected.
     ///
     /// # Errors
-    /// What makes the answer unusable, for a message.
+    /// The reason why the answer is unusable, for a message.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, String> {
         let is_part =
             status == StatusCode::PARTIAL_CONTENT || headers.contains_key("content-range");
