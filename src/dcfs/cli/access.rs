@@ -1,49 +1,25 @@
-//! Access of a command to the catalog and to the bytes that its rows name: the flags, their validation, and the
-//! file system on top, for the mount and for commands that need no mount.
+//! The flags about the catalog and the stores of its objects, and the session that they ask for.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::runtime::Runtime;
-
 use super::options::{parse_duration, parse_size};
-use super::sharing::Who;
 use super::{CatalogArg, places, usage};
+use crate::session::{FIRST_ANSWER, Session, TIMEOUT};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::error::{Error, Result};
 use dcfs_core::render::numbers::bytes;
-use dcfs_data::catalog::{self, Catalog};
-use dcfs_data::pack::{Limits, Packs};
+use dcfs_data::catalog;
 use dcfs_disk::space;
-use dcfs_store::{self as store, CacheConfig, Settings, Stores};
-use dcfs_vfs::Vfs;
+use dcfs_store::{self as store, Settings, Stores};
 use dcfs_vfs::siblings::Prefetch;
-
-/// The longest wait of a program's request, unless `--timeout` says otherwise.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a check of a server waits for its first answer: a healthy one takes less than a second, one that is
-/// starting is worth a second try.
-pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Default of `--cache-size`, in bytes.
 const CACHE_SIZE: u64 = 64 << 30;
 
-/// Descriptors that other files of the process may need.
-const DESCRIPTORS: u64 = 1024;
-
 /// Largest default of `--memory`, in bytes.
 const MEMORY: u64 = 512 << 20;
-
-/// Limit of cached objects whose files stay open, however many descriptors there are.
-const MOST_OPEN: usize = 1 << 15;
-
-/// For [`Access::vfs`]: a person can interrupt, and a build that takes minutes must not fail because one answer
-/// took long.
-pub const PATIENT: Duration = Duration::MAX;
 
 /// The flags, as typed.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -110,31 +86,12 @@ fn prefetch() -> impl TypedValueParser<Value = Prefetch> {
         .map(|name| Prefetch::named(&name).expect("one of the possible values"))
 }
 
-/// The validated flags: everything found, checked and made absolute.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// The database file.
-    pub catalog: PathBuf,
-    pub cache: PathBuf,
-    /// In bytes.
-    pub cache_size: u64,
-    /// In bytes.
-    pub memory: u64,
-    pub prefetch: Prefetch,
-    pub timeout: Duration,
-    pub anon: bool,
-    pub endpoint_url: Option<String>,
-    pub region: Option<String>,
-    pub profile: Option<String>,
-    pub request_payer: bool,
-    /// How long to wait for a server that has never answered.
-    pub first_answer: Option<Duration>,
-    /// `None`: any local file.
-    pub local_roots: Option<Vec<PathBuf>>,
-    /// `None`: any address.
-    pub addresses: Option<Vec<String>>,
-    /// From the settings file.
-    pub settings: Settings,
+impl ReadAhead {
+    /// The session with the requested read-ahead.
+    #[must_use]
+    pub fn with(&self, session: Session) -> Session {
+        Session { prefetch: self.prefetch.unwrap_or_default(), ..session }
+    }
 }
 
 impl AccessArgs {
@@ -142,7 +99,7 @@ impl AccessArgs {
     ///
     /// # Errors
     /// No catalog, with the places searched; invalid settings; a cache that cannot be created.
-    pub fn resolve(self) -> Result<Access> {
+    pub fn resolve(self) -> Result<Session> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
         let mut local_roots = self.local_roots()?;
         let mut addresses = (!self.allow_uri.is_empty()).then_some(self.allow_uri);
@@ -154,7 +111,7 @@ impl AccessArgs {
         let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
-        Ok(Access {
+        Ok(Session {
             catalog,
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),
             cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
@@ -170,6 +127,7 @@ impl AccessArgs {
             local_roots,
             addresses,
             settings,
+            notes_usage: places::notes_usage(),
         })
     }
 
@@ -258,96 +216,11 @@ fn unreadable(file: &Path, error: std::io::Error) -> Error {
     usage(format!("settings in `{}`: {error}", file.display()))
 }
 
-impl Access {
-    /// The same, with the requested read-ahead.
-    #[must_use]
-    pub fn reading_ahead(self, ahead: &ReadAhead) -> Self {
-        Self { prefetch: ahead.prefetch.unwrap_or_default(), ..self }
-    }
-
-    /// Makes the file system. Its answers take at most `patience`; requests to a store, at most `--timeout`.
-    ///
-    /// # Errors
-    /// The catalog cannot be opened; as [`Access::stores`].
-    pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
-        self.vfs_for(patience, own, Who::Reader)
-    }
-
-    /// The same for a caller that may share what it builds.
-    ///
-    /// # Errors
-    /// As [`Access::vfs`].
-    pub fn vfs_for(&self, patience: Duration, own: &[&Path], who: Who) -> Result<Arc<Vfs>> {
-        let catalog = Arc::new(Catalog::open(&self.catalog)?);
-        let stores = self.stores(own)?;
-        let tier = self.tier(&catalog, who)?;
-        let packs = Packs::shared(catalog.clone(), self.cache.clone(), self.limits(), tier);
-        let usage = places::usage(&self.cache, catalog.path());
-        let vfs = Vfs::new(catalog, packs, stores, patience, self.prefetch);
-        vfs.note_usage(usage);
-        Ok(vfs)
-    }
-
-    /// Generated tables may take a quarter of the memory for objects.
-    fn limits(&self) -> Limits {
-        Limits { kept: self.cache_size / 4, ..Limits::default() }
-    }
-
-    /// Makes the stores. No row may ever serve the open catalog (and its journals), the cache, or the paths in
-    /// `own`: the mount itself, reading which would deadlock.
-    ///
-    /// # Errors
-    /// The address of the store is invalid.
-    pub fn stores(&self, own: &[&Path]) -> Result<Stores> {
-        let own = own.iter().map(|path| path.to_path_buf());
-        let stores = Stores::new(store::Config {
-            first_answer: self.first_answer,
-            memory: self.memory,
-            local_roots: self.local_roots.clone(),
-            addresses: self.addresses.clone(),
-            database: Some(self.catalog.clone()),
-            cache: CacheConfig {
-                folder: self.cache.clone(),
-                size: self.cache_size,
-                free: space::LEAST,
-                open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
-            },
-            forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
-            ..self.reach()
-        });
-        stores.check()?;
-        Ok(stores)
-    }
-
-    /// The configuration of stores.
-    pub fn reach(&self) -> store::Config {
-        store::Config {
-            endpoint_url: self.endpoint_url.clone(),
-            region: self.region.clone(),
-            profile: self.profile.clone(),
-            anon: self.anon,
-            request_payer: self.request_payer,
-            settings: self.settings.clone(),
-            ..store::Config::new(self.timeout)
-        }
-    }
-}
-
 /// Why a cache folder cannot hold objects although it is writable; `None` if it can, or is not supposed to.
 pub fn keeps_nothing(folder: &Path, size: u64) -> Option<String> {
     let free = space::free(folder).filter(|free| size > 0 && *free < space::LEAST)?;
     let text = "dcfs leaves 2 GiB of it free, so nothing is kept and every read is fetched again; choose a larger disk: `--cache-dir DIR`";
     Some(format!("{} free on the disk of `{}`; {text}", bytes(free), folder.display()))
-}
-
-/// The runtime, with threads for blocking work.
-pub fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
-        .thread_name("dcfs-task")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Kind::Broken, error))
 }
 
 /// The default of `--memory`: an eighth of the memory that this process may use, by the machine and by its
@@ -360,16 +233,6 @@ fn memory() -> u64 {
     });
     let limits = [machine, number("/sys/fs/cgroup/memory.max")];
     limits.into_iter().flatten().map(|limit| limit / 8).chain([MEMORY]).min().unwrap_or(MEMORY)
-}
-
-/// Raises the limit of open files to what the system allows, and returns it. Every open cached object takes
-/// some.
-fn raise_descriptors() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS };
-    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use super::access;
 use super::options::parse_duration;
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::sharing::{self, Who};
+use super::sharing;
 use super::{CatalogArg, places};
+use crate::session::{self, Who};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
 use dcfs_core::time::Timestamp;
@@ -77,8 +78,8 @@ impl SharedPlace {
     fn tier(&self) -> Result<Arc<Tier>> {
         let catalog = Arc::new(self.catalog.open()?);
         let settings = access::settings(self.config.as_deref())?;
-        let config = store::Config { settings, ..store::Config::new(access::TIMEOUT) };
-        sharing::tier(config, &catalog, Who::Reader)?.ok_or_else(sharing::none_named)
+        let config = store::Config { settings, ..store::Config::new(session::TIMEOUT) };
+        session::tier(config, &catalog, Who::Reader)?.ok_or_else(sharing::none_named)
     }
 }
 

@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::access::{self, AccessArgs, ReadAhead};
+use super::access::{AccessArgs, ReadAhead};
 use super::copy;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::remembered;
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
 use dcfs_data::catalog::Catalog;
@@ -32,9 +33,9 @@ pub struct Cat {
 impl Cat {
     /// Prints the files in order; if one fails, that is reported, and the others follow.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
-        let vfs = access.vfs(access::PATIENT, &[])?;
-        let runtime = access::runtime()?;
+        let access = self.ahead.with(self.access.clone().resolve()?);
+        let vfs = access.vfs(session::PATIENT, &[])?;
+        let runtime = session::runtime()?;
         let printed = runtime.block_on(print(&vfs, &self.paths, out));
         runtime.shutdown_background();
         // Hints are only for runs with errors.

@@ -11,12 +11,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use super::access::{self, AccessArgs, ReadAhead};
+use super::access::{AccessArgs, ReadAhead};
 use super::copy::destination::Destination;
 use super::copy::{Copier, Tally, measure};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::warn;
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_store::put::Target;
 use dcfs_vfs::Vfs;
@@ -72,13 +73,13 @@ impl Cp {
     /// Copies; a file that fails is reported, and the others continue.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let to = Destination::new(&self.dest, self.paths.len())?;
-        let access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
-        let vfs = access.vfs(access::PATIENT, &[])?;
+        let access = self.ahead.with(self.access.clone().resolve()?);
+        let vfs = access.vfs(session::PATIENT, &[])?;
         let target = match &self.how {
             How::Upload { uri } => Some(Arc::new(access.stores(&[])?.target(uri)?)),
             How::Copy | How::Export { .. } => None,
         };
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let progress = Arc::new(Progress::new(Unit::Bytes).labelled("copying"));
         let ended = runtime.block_on(self.copy(&vfs, to, target, &progress));
         progress.clear();

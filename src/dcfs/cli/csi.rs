@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::mount::Mount;
 use super::output::Output;
-use super::{access, log, usage};
+use super::{log, usage};
 use crate::csi::node::{Node, Settings};
 use crate::csi::serve;
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 
 /// Serve as the node plugin `csi.dcfs` of the Kubernetes Container Storage Interface
@@ -65,7 +66,7 @@ impl Csi {
         let node = Node::new(Settings { id, catalogs, folder, program, options })?;
         out.line(format_args!("serving volumes at {}", self.endpoint))?;
         out.flush()?;
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         runtime.block_on(serve(socket, node)).map_err(|error| failed(socket, error))
     }
 }

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::log::Log;
 use super::mount::{Mount, Plan};
 use super::registry::{self, Note};
-use super::sharing::Who;
 use super::systemd::Notify;
 use super::{access, log, metrics, places};
 use crate::fuse::session::{self, Watcher};
+use crate::session::Who;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::views::Bounds;
@@ -210,7 +210,7 @@ fn serve(
     hangs_up: bool,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<()> {
-    let runtime = access::runtime()?;
+    let runtime = crate::session::runtime()?;
     let vfs = plan.access.vfs_for(plan.access.timeout, &[&plan.mountpoint], Who::Mount)?;
     if let Some(bounds) = std::env::var("DCFS_TEST_VIEWS").ok().and_then(|text| bounds(&text)) {
         vfs.bound_views(bounds);

@@ -11,6 +11,7 @@ use super::access::{self, AccessArgs};
 use super::output::{self, Output};
 use super::{places, remembered, skill};
 use crate::fuse::{mountpoint, mounts};
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_core::render::numbers::counted;
@@ -196,7 +197,7 @@ fn objects(catalog: &Catalog) -> BTreeMap<String, Option<Object>> {
 
 /// Checks whether each source answers: all are asked in parallel, each for a byte of one object.
 fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> {
-    let Ok(runtime) = access::runtime() else { return Vec::new() };
+    let Ok(runtime) = session::runtime() else { return Vec::new() };
     let ask = |(source, object): &(String, Object)| {
         let (source, object) = (source.clone(), object.clone());
         async move {

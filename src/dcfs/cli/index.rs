@@ -14,6 +14,7 @@ use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, places, remembered, warn};
 use crate::fuse::mounts::{self, Mount};
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{count, counted, objects, verb};
@@ -92,7 +93,7 @@ impl Index {
         request.provenance.settings = remembered::settings(&stores, sources);
         let cache = self.access.cache_dir.clone().unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let steps = Steps::new();
         let indexed = {
             let mut desk = Desk::new((&path, is_there), &cache, (&stores, &runtime), &steps)?;

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
-use super::access::{self, AccessArgs};
+use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{naming, sample, usage, warn};
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::time::Timestamp;
@@ -143,7 +144,7 @@ impl KnowledgeCommand {
     /// The same pages with the first lines of some files. Stores are opened at the first of them.
     fn looking(&self, knowledge: Knowledge) -> Result<Knowledge> {
         let access = self.access.clone().resolve()?;
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let stores: OnceLock<Option<Stores>> = OnceLock::new();
         Ok(knowledge.looking(move |object| {
             let stores = stores.get_or_init(|| access.stores(&[]).ok()).as_ref()?;

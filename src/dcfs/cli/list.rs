@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::access::{self, AccessArgs};
 use super::output::Output;
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_store::Stores;
 use dcfs_store::list::{How, Listed, Origin, Totals};
@@ -41,7 +42,7 @@ impl List {
         let settings = access::settings(self.access.config.as_deref())?;
         let stores = self.access.stores(settings);
         stores.check()?;
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let origins = Origin::parse(&self.uri, &folder)?;
         runtime.block_on(async {
             for origin in origins {

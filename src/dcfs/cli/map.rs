@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
-use super::access::{self, AccessArgs};
+use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use super::complete;
 use super::naming::{self, DescriptionArgs, Numbering};
@@ -21,6 +21,7 @@ use super::options::parse_duration;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, warn};
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::numbers::{count, counted, verb};
@@ -249,7 +250,7 @@ impl MapArgs {
         };
         let (catalog, of, schema) = (asked.catalog.clone(), asked.of.clone(), asked.schema.clone());
         let input = Input { catalog, of, schema, chosen, rows };
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let (stop, _) = watch::channel(false);
         let listening = listen(&stop)?;
         let telling = Telling::new(self.json);

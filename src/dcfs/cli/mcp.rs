@@ -8,14 +8,14 @@ use clap::{Args, Subcommand};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::access::{self, AccessArgs};
+use super::access::AccessArgs;
 use super::output::Output;
-use super::sharing::Who;
 use super::{places, skill, usage};
 use crate::fuse::mounts;
 use crate::mcp::clients::Client;
 use crate::mcp::http::Listening;
 use crate::mcp::{self, Flags, Setup};
+use crate::session::{self, Who};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
 use dcfs_data::knowledge::{AT_ONCE, Knowledge};
@@ -84,7 +84,7 @@ impl Mcp {
             Some(Command::Install(install)) => install.run(out),
             None => {
                 let setup = self.setup()?;
-                let runtime = access::runtime()?;
+                let runtime = session::runtime()?;
                 let served = match self.http {
                     None => runtime.block_on(mcp::serve(setup)),
                     Some(address) => runtime.block_on(by_http(address, setup, out)),
@@ -98,7 +98,7 @@ impl Mcp {
 
     fn setup(&self) -> Result<Setup> {
         let access = self.access.clone().resolve()?;
-        let vfs = access.vfs(access::PATIENT, &[])?;
+        let vfs = access.vfs(session::PATIENT, &[])?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
         let tier = access.tier(&catalog, Who::Reader)?;
         let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), tier);

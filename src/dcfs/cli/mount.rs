@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches};
 use nix::unistd::{getegid, geteuid};
 
-use super::access::{self, Access, AccessArgs, ReadAhead};
+use super::access::{self, AccessArgs, ReadAhead};
 use super::options::{self, parse_label, parse_mode};
 use super::output::Output;
 use super::{daemon, remembered, usage, warn};
 use crate::fuse::{Look, mountpoint, session};
+use crate::session::Session;
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
 
@@ -100,7 +101,7 @@ impl Labels {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub mountpoint: PathBuf,
-    pub access: Access,
+    pub access: Session,
     pub allow_other: bool,
     pub xattr: bool,
     pub look: Look,
@@ -163,7 +164,7 @@ impl Mount {
 
     /// Finds the catalog and the mountpoint. All errors in the arguments are reported here.
     pub fn plan(&self) -> Result<Plan> {
-        let mut access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
+        let mut access = self.ahead.with(self.access.clone().resolve()?);
         // Opened as a check only: the mount itself opens its own.
         let catalog = Catalog::open(&access.catalog)?;
         remembered::advise_all(&catalog, &self.access.stores(access.settings.clone()));

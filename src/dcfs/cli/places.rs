@@ -47,11 +47,15 @@ pub fn private_cache(folder: &Path) -> Result<()> {
     })
 }
 
+/// Whether it is noted what is used: not with `DCFS_USAGE=off`.
+pub fn notes_usage() -> bool {
+    let said = env::var("DCFS_USAGE");
+    !said.is_ok_and(|said| matches!(said.as_str(), "off" | "0" | "no"))
+}
+
 /// The usage records of the catalog at `database`; none with `DCFS_USAGE=off`.
 pub fn usage(cache: &Path, database: &Path) -> Usage {
-    let is_off =
-        env::var("DCFS_USAGE").is_ok_and(|said| matches!(said.as_str(), "off" | "0" | "no"));
-    if is_off { Usage::off() } else { Usage::new(cache, database) }
+    if notes_usage() { Usage::new(cache, database) } else { Usage::off() }
 }
 
 fn base(variable: &str, fallback: &str) -> PathBuf {

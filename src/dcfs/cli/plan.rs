@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::CatalogArg;
-use super::access::{self, AccessArgs};
+use super::access::AccessArgs;
 use super::complete;
 use super::output::Output;
 use super::selecting::Selected;
+use crate::session;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::numbers::{self, count};
@@ -87,7 +88,7 @@ impl Plan {
 impl Planned {
     /// Looks up every object in the cache.
     pub fn of(selected: &Selected, jobs: usize) -> Result<Self> {
-        let runtime = access::runtime()?;
+        let runtime = session::runtime()?;
         let mut planned = Self { dataset: selected.dataset.clone(), ..Self::default() };
         let work = |found: Found| {
             let stores = selected.stores.clone();

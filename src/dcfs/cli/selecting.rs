@@ -4,11 +4,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::{self, Access, AccessArgs};
+use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use super::complete;
 use super::remembered;
-use super::sharing::{self, Who};
+use super::sharing;
+use crate::session::{self, Session, Who};
 use dcfs_core::error::Result;
 use dcfs_core::loader::options::digits;
 use dcfs_core::name::DatasetRef;
@@ -88,11 +89,11 @@ impl SelectingArgs {
         let tier = access.tier(&catalog, Who::Told)?.ok_or_else(sharing::none_named)?;
         let shared = tier.of(&of);
         let name = shared::of_pack(&pack::name_of(&(&*catalog, &of), &of.uuid)?);
-        let turn = shared.turn(&name, access::PATIENT);
+        let turn = shared.turn(&name, session::PATIENT);
         // The holder of the lease builds; otherwise another host has built it.
         let from = matches!(turn, Turn::There).then(|| tier.clone());
         let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), from);
-        let pack = access::runtime()?.block_on(packs.get(&of))?;
+        let pack = session::runtime()?.block_on(packs.get(&of))?;
         let mut kept = Written::default();
         if let Some(filter) = &self.filter {
             let query = lost::check(&catalog, &of, &catalog.schema(&of)?, filter)?;
@@ -144,7 +145,7 @@ impl Selected {
             selection = selection.in_epoch(seed, epoch)?;
         }
         let selection = Arc::new(selection);
-        let access = Access { first_answer, ..access.resolve()? };
+        let access = Session { first_answer, ..access.resolve()? };
         let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
         remembered::advise(&catalog, &stores, &remembered::sources(&catalog, &of));
         Ok(Self { dataset, selection, stores, is_cached })

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::access::{self, FIRST_ANSWER};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
+use crate::session::{self, FIRST_ANSWER};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
 use dcfs_core::render::table::Table;
@@ -65,7 +65,7 @@ impl Verify {
 }
 
 fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
-    let runtime = access::runtime()?;
+    let runtime = session::runtime()?;
     let progress = Progress::new(Unit::Objects).labelled("comparing");
     let (objects, bytes) = selected.selection.totals()?;
     progress.set_total(objects);

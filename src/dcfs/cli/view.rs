@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::access::{self, AccessArgs};
+use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use super::complete;
 use super::output::Output;
+use crate::session;
 use crate::view::{self, Near, Thumbs, View as Shown};
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
@@ -68,7 +69,7 @@ impl View {
         let packs = Packs::new(asked.catalog.clone(), access.cache.clone(), Limits::default());
         let title = shown.of.to_string();
         let near = Arc::new(Near::new(Arc::new(shown), Arc::new(packs), self.write));
-        access::runtime()?.block_on(async {
+        session::runtime()?.block_on(async {
             let listening = view::listen(self.port).await?;
             let url = listening.url();
             match self.json {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::access;
 use super::interrupt;
 use super::output::Output;
 use super::plan::Planned;
 use super::progress::{Progress, Unit};
 use super::selecting::{EpochOrder, Selected, SelectingArgs};
 use super::usage;
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, bytes, counted};
 use dcfs_data::pack::shared::Written;
@@ -122,7 +122,7 @@ impl Warm {
 }
 
 fn fetch(selected: &Selected, jobs: usize) -> Result<Tally> {
-    let runtime = access::runtime()?;
+    let runtime = session::runtime()?;
     let progress = Arc::new(Progress::new(Unit::Bytes).labelled("fetching"));
     progress.set_total(selected.selection.totals()?.1);
     let so_far = Arc::clone(&progress);
