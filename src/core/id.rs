@@ -61,6 +61,25 @@ impl RowId {
     }
 }
 
+/// One object of a version: its place in the order of names, over all File columns, from 0.
+///
+/// Not the ordinal of a row, which is its place in saved order: several rows may name one object. Means nothing beside
+/// the pack that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u32);
+
+impl EntryId {
+    /// Wraps a number that a pack or an inode gives; whether the pack has such an entry is seen where it is asked.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number, for sets of entries and inode numbers.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -25,7 +25,7 @@ use super::views::View;
 use super::{Answer, Error, Vfs};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::object::Object;
 use dcfs_core::render::rows::json;
 use dcfs_core::schema::ValueType;
@@ -98,7 +98,7 @@ enum Bearer {
     /// A directory of a version.
     Directory(Arc<View>),
     /// A row's file.
-    File(Slot, u32, Arc<View>),
+    File(Slot, EntryId, Arc<View>),
 }
 
 impl Vfs {
@@ -175,7 +175,7 @@ impl Vfs {
         &self,
         number: u64,
         place: &Place,
-        entry: u32,
+        entry: EntryId,
         name: &Name,
     ) -> Result<Attribute> {
         match name {
@@ -189,7 +189,7 @@ impl Vfs {
     }
 
     /// The value of a column in the rows that name a file.
-    fn column_attribute(&self, place: &Place, entry: u32, name: &str) -> Result<Attribute> {
+    fn column_attribute(&self, place: &Place, entry: EntryId, name: &str) -> Result<Attribute> {
         let schema = place.view.schema(&self.catalog)?;
         let Some(leaf) = schema.leaves().into_iter().find(|leaf| leaf.name == name) else {
             return Ok(Attribute::Absent);

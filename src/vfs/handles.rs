@@ -53,17 +53,23 @@ impl Handle {
     }
 }
 
+/// The number of an open file or directory; [`Handles`] gives each number once.
+///
+/// Not an inode number: a file that is open twice has one inode and two handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandleId(pub u64);
+
 /// Every open file of a mount. Numbers are never reused.
 #[derive(Debug, Default)]
 pub struct Handles {
     next: AtomicU64,
-    open: RwLock<HashMap<u64, Handle>>,
+    open: RwLock<HashMap<HandleId, Handle>>,
 }
 
 impl Handles {
     /// Adds an open file and returns its number.
-    pub fn insert(&self, handle: Handle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub fn insert(&self, handle: Handle) -> HandleId {
+        let number = HandleId(self.next.fetch_add(1, Ordering::Relaxed));
         self.open.write().unwrap_or_else(|e| e.into_inner()).insert(number, handle);
         number
     }
@@ -74,12 +80,12 @@ impl Handles {
     }
 
     /// The open file with that number.
-    pub fn get(&self, number: u64) -> Option<Handle> {
+    pub fn get(&self, number: HandleId) -> Option<Handle> {
         self.open.read().unwrap_or_else(|e| e.into_inner()).get(&number).cloned()
     }
 
     /// Removes it. Reads in progress continue.
-    pub fn remove(&self, number: u64) {
+    pub fn remove(&self, number: HandleId) {
         self.open.write().unwrap_or_else(|e| e.into_inner()).remove(&number);
     }
 }

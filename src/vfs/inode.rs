@@ -11,6 +11,7 @@
 //! `open_by_handle_at`: every decoded part is validated before use.
 
 use super::tables::Table;
+use dcfs_core::id::EntryId;
 use dcfs_data::pack::DEEPEST;
 use dcfs_data::pages::Page;
 
@@ -69,7 +70,7 @@ pub enum Inode {
     /// A directory in rows' paths, at depth 1 or more of its column's tree. The column follows from the entry.
     Dir(Slot, u16, u32),
     /// A row's file. Its slot is that of the whole version, whichever view shows it.
-    File(Slot, u32),
+    File(Slot, EntryId),
     /// A helper file in a version's directory.
     Page(Slot, Page),
     /// A table of a view's rows.
@@ -164,7 +165,7 @@ impl Inode {
             Self::View(slot) => pack(TOP, slot, 0, 0),
             Self::Column(slot, column) => pack(COLUMN, slot, column, 0),
             Self::Dir(slot, depth, first) => pack(DIR, slot, depth, first),
-            Self::File(slot, entry) => pack(FILE, slot, 0, entry),
+            Self::File(slot, entry) => pack(FILE, slot, 0, entry.number()),
             Self::Page(slot, page) => pack(BESIDE, slot, beside::PAGE, page as u32),
             Self::Table(slot, table) => pack(BESIDE, slot, beside::TABLE, table as u32),
             Self::Views(slot) => pack(BESIDE, slot, beside::VIEWS, 0),
@@ -228,7 +229,7 @@ impl Inode {
             (TOP, 0) => Self::View(slot),
             (COLUMN, 0) => Self::Column(slot, depth),
             (DIR, first) if depth > 0 => Self::Dir(slot, depth, first),
-            (FILE, entry) => Self::File(slot, entry),
+            (FILE, entry) => Self::File(slot, EntryId::new(entry)),
             (BESIDE, entry) => Self::beside(slot, depth, entry)?,
             (VALUE, first) => Self::Value(slot, depth, first),
             _ => return None,
@@ -272,7 +273,7 @@ mod tests {
             slot.clone().prop_map(Inode::View),
             (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::Column(s, c)),
             (slot.clone(), 1..=DEEPEST, any::<u32>()).prop_map(|(s, d, e)| Inode::Dir(s, d, e)),
-            (slot.clone(), any::<u32>()).prop_map(|(s, e)| Inode::File(s, e)),
+            (slot.clone(), any::<u32>()).prop_map(|(s, e)| Inode::File(s, EntryId::new(e))),
             (slot.clone(), 0..3usize).prop_map(|(s, p)| Inode::Page(s, Page::ALL[p])),
             (slot.clone(), 0..Table::ALL.len()).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
             slot.clone().prop_map(Inode::Views),

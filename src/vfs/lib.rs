@@ -67,7 +67,7 @@ use self::datasets::Datasets;
 use self::files::Files;
 use self::filters::Filters;
 pub use self::filters::IdleView;
-use self::handles::{Handle, Handles};
+use self::handles::{Handle, HandleId, Handles};
 use self::inode::Inode;
 use self::knowledge::{Front, Pages};
 use self::links::Links;
@@ -188,7 +188,7 @@ pub enum Entry {
 /// An open file or directory.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    pub handle: u64,
+    pub handle: HandleId,
     /// Whether the kernel's page cache of an earlier open is still valid.
     pub keep: bool,
     /// Whether the kernel must pass on every read, whatever the reported size of the file.
@@ -377,10 +377,10 @@ impl Vfs {
     }
 
     /// The listing of an open directory.
-    pub fn listing(&self, handle: u64) -> Result<Arc<Listing>> {
+    pub fn listing(&self, handle: HandleId) -> Result<Arc<Listing>> {
         match self.handles.get(handle) {
             Some(Handle::Directory(listing)) => Ok(listing),
-            _ => Err(Error::Unknown(handle).into()),
+            _ => Err(Error::Unknown(handle.0).into()),
         }
     }
 
@@ -451,7 +451,7 @@ impl Vfs {
     }
 
     /// The bytes `offset..offset + length` of an open file, cut only at its end.
-    pub fn read(self: &Arc<Self>, handle: u64, offset: u64, length: u32) -> Answer<Bytes> {
+    pub fn read(self: &Arc<Self>, handle: HandleId, offset: u64, length: u32) -> Answer<Bytes> {
         match self.handles.get(handle) {
             Some(Handle::Text(text)) => Answer::Now(Ok(cut(&text, offset, length))),
             Some(Handle::Object(reader)) => match reader.read_now(offset, length) {
@@ -460,8 +460,8 @@ impl Vfs {
             },
             Some(Handle::Table(table)) => self.in_background(move || table.read(offset, length)),
             Some(Handle::Stream(stream)) => Answer::Later(stream.read(offset, length)),
-            Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle, "file").into())),
-            None => Answer::Now(Err(Error::Unknown(handle).into())),
+            Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle.0, "file").into())),
+            None => Answer::Now(Err(Error::Unknown(handle.0).into())),
         }
     }
 
@@ -476,7 +476,7 @@ impl Vfs {
     }
 
     /// Closes an open file or directory.
-    pub fn release(&self, handle: u64) {
+    pub fn release(&self, handle: HandleId) {
         self.handles.remove(handle);
     }
 

@@ -15,6 +15,7 @@ use super::texts::Text;
 use super::views::{Kind, View};
 use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs};
 use dcfs_core::error::Result;
+use dcfs_core::id::EntryId;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pack::{Dir, Node, Pack};
@@ -162,7 +163,7 @@ impl Vfs {
         }
     }
 
-    pub(super) fn file(&self, base: Slot, pack: &Pack, entry: u32) -> Result<Attr> {
+    pub(super) fn file(&self, base: Slot, pack: &Pack, entry: EntryId) -> Result<Attr> {
         let facts = pack.facts(entry)?;
         Ok(Attr {
             inode: Inode::File(base, entry),

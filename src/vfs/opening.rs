@@ -15,6 +15,7 @@ use super::texts::Text;
 use super::views::{Kind, View};
 use super::{Answer, Attr, Error, Opened, Vfs};
 use dcfs_core::error::{self, Result};
+use dcfs_core::id::EntryId;
 use dcfs_core::object::Object;
 use dcfs_data::pages::Page;
 use dcfs_store::{Caller, Reader, is_file};
@@ -57,7 +58,7 @@ impl Vfs {
         self: &Arc<Self>,
         number: u64,
         slot: Slot,
-        entry: u32,
+        entry: EntryId,
         caller: Option<Caller>,
     ) -> Answer<Opened> {
         self.with_view(number, slot, |view| {
@@ -84,7 +85,7 @@ impl Vfs {
         number: u64,
         slot: Slot,
         view: &Arc<View>,
-        entry: u32,
+        entry: EntryId,
     ) -> Option<Result<Opened>> {
         let pack = view.pack()?;
         let ready = self.files.take_ready(number);
@@ -101,7 +102,7 @@ impl Vfs {
         self: &Arc<Self>,
         number: u64,
         place: &Place,
-        entry: u32,
+        entry: EntryId,
         caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
@@ -127,7 +128,7 @@ impl Vfs {
         self: &Arc<Self>,
         number: u64,
         place: &Place,
-        entry: u32,
+        entry: EntryId,
         reader: Reader,
     ) -> Opened {
         self.files.keep(number, &reader);
@@ -141,7 +142,7 @@ impl Vfs {
     }
 
     /// The object behind an entry, after checking that it is the packed one.
-    pub(super) fn object(&self, number: u64, place: &Place, entry: u32) -> Result<Object> {
+    pub(super) fn object(&self, number: u64, place: &Place, entry: EntryId) -> Result<Object> {
         let (of, pack) = (&place.view.of, &place.pack);
         let facts = pack.facts(entry)?;
         let row = pack.first_row(entry)?;

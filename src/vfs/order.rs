@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use dcfs_core::id::EntryId;
+
 /// Number of opens in order after which it is no coincidence.
 const SURE: u32 = 3;
 
@@ -30,7 +32,7 @@ pub enum Order {
     /// Those of a query.
     Some(Arc<RoaringBitmap>),
     /// By rank.
-    Ranked(Arc<[u32]>),
+    Ranked(Arc<[EntryId]>),
     /// In the order of a list.
     Told(Arc<Told>),
 }
@@ -38,24 +40,24 @@ pub enum Order {
 /// An order given by a list of any length.
 #[derive(Debug)]
 pub struct Told {
-    entries: Vec<u32>,
+    entries: Vec<EntryId>,
     /// Places, by ascending entry.
     places: Vec<u32>,
 }
 
 impl Told {
-    pub fn new(entries: Vec<u32>) -> Self {
+    pub fn new(entries: Vec<EntryId>) -> Self {
         let mut places: Vec<u32> = (0..entries.len() as u32).collect();
         places.sort_by_key(|place| entries[*place as usize]);
         Self { entries, places }
     }
 
-    fn entry_at(&self, place: u32) -> u32 {
+    fn entry_at(&self, place: u32) -> EntryId {
         self.entries[place as usize]
     }
 
     /// The first place of an entry.
-    fn place(&self, entry: u32) -> Option<u64> {
+    fn place(&self, entry: EntryId) -> Option<u64> {
         let at = self.places.partition_point(|place| self.entry_at(*place) < entry);
         let place = self.places.get(at).copied().filter(|place| self.entry_at(*place) == entry);
         place.map(u64::from)
@@ -64,10 +66,16 @@ impl Told {
 
 impl Order {
     /// The place of an entry.
-    fn place(&self, entry: u32) -> Option<u64> {
+    fn place(&self, entry: EntryId) -> Option<u64> {
         match self {
-            Self::All(entries) => entries.contains(&entry).then(|| (entry - entries.start).into()),
-            Self::Some(entries) => entries.contains(entry).then(|| entries.rank(entry) - 1),
+            Self::All(entries) => {
+                let number = entry.number();
+                entries.contains(&number).then(|| (number - entries.start).into())
+            }
+            Self::Some(entries) => {
+                let number = entry.number();
+                entries.contains(number).then(|| entries.rank(number) - 1)
+            }
             Self::Ranked(entries) => {
                 entries.iter().position(|one| *one == entry).map(|place| place as u64)
             }
@@ -76,13 +84,14 @@ impl Order {
     }
 
     /// The entry at a place.
-    pub fn entry(&self, place: u64) -> Option<u32> {
+    pub fn entry(&self, place: u64) -> Option<EntryId> {
         let place = u32::try_from(place).ok()?;
         match self {
             Self::All(entries) => {
-                entries.start.checked_add(place).filter(|entry| entries.contains(entry))
+                let found = entries.start.checked_add(place);
+                found.filter(|entry| entries.contains(entry)).map(EntryId::new)
             }
-            Self::Some(entries) => entries.select(place),
+            Self::Some(entries) => entries.select(place).map(EntryId::new),
             Self::Ranked(entries) => entries.get(place as usize).copied(),
             Self::Told(told) => told.entries.get(place as usize).copied(),
         }
@@ -140,7 +149,11 @@ impl Readers {
     }
 
     /// Records that a file was opened; returns the files to prefetch. `whole` is the order of the version.
-    pub fn opened(&mut self, entry: u32, whole: impl FnOnce() -> Option<Order>) -> Option<Wanted> {
+    pub fn opened(
+        &mut self,
+        entry: EntryId,
+        whole: impl FnOnce() -> Option<Order>,
+    ) -> Option<Wanted> {
         let follows =
             |(at, reader): (usize, &Reader)| Some((reader.order.len(), at, reader.follows(entry)?));
         // If a query and its version both match, the query wins.
@@ -155,13 +168,13 @@ impl Readers {
     }
 
     /// The most likely order in which a file is opened, and its place there.
-    pub fn likely(&self, entry: u32, whole: Option<Order>) -> Option<(Order, u64)> {
+    pub fn likely(&self, entry: EntryId, whole: Option<Order>) -> Option<(Order, u64)> {
         let orders = self.orders.iter().map(|(_, order)| order.clone()).chain(whole);
         orders.filter_map(|order| order.place(entry).map(|place| (order, place))).next()
     }
 
     /// Adds a reader in one of the orders that contain the file.
-    fn begin(&mut self, entry: u32, whole: Option<Order>) {
+    fn begin(&mut self, entry: EntryId, whole: Option<Order>) {
         for order in self.orders.iter().map(|(_, order)| order.clone()).chain(whole) {
             if let Some(last) = order.place(entry) {
                 self.readers.push_front(Reader { order, last, opens: 1, until: 0 });
@@ -172,7 +185,7 @@ impl Readers {
 }
 
 impl Reader {
-    fn follows(&self, entry: u32) -> Option<u64> {
+    fn follows(&self, entry: EntryId) -> Option<u64> {
         self.order.place(entry).filter(|place| place.abs_diff(self.last) <= NEAR)
     }
 
@@ -197,10 +210,16 @@ mod tests {
 
     const WHOLE: Order = Order::All(100..1000);
 
+    fn ids(numbers: &[u32]) -> Vec<EntryId> {
+        numbers.iter().copied().map(EntryId::new).collect()
+    }
+
     /// The files to prefetch after each of some opens, as entries.
     fn wanted(readers: &mut Readers, opens: &[u32]) -> Vec<Vec<u32>> {
-        let each = |entry: &u32| match readers.opened(*entry, || Some(WHOLE)) {
-            Some((order, places)) => places.filter_map(|place| order.entry(place)).collect(),
+        let each = |entry: &u32| match readers.opened(EntryId::new(*entry), || Some(WHOLE)) {
+            Some((order, places)) => {
+                places.filter_map(|place| order.entry(place)).map(EntryId::number).collect()
+            }
             None => Vec::new(),
         };
         opens.iter().map(each).collect()
@@ -240,10 +259,10 @@ mod tests {
         readers.listed(1, || unreachable!("it is known"));
         let got = wanted(&mut readers, &[105, 112, 119]).concat();
         assert_eq!(got[..3], [126, 133, 140]);
-        let ranked: Arc<[u32]> = [900, 200, 700, 300, 800].into();
+        let ranked = ids(&[900, 200, 700, 300, 800]).into();
         readers.listed(2, || Some(Order::Ranked(ranked)));
         assert_eq!(wanted(&mut readers, &[900, 200, 700]).concat(), [300, 800]);
-        let (order, place) = readers.likely(300, Some(WHOLE)).expect("in both");
+        let (order, place) = readers.likely(EntryId::new(300), Some(WHOLE)).expect("in both");
         assert_eq!((order.len(), place), (5, 3));
     }
 
@@ -251,9 +270,10 @@ mod tests {
     fn a_list_that_was_read_wants_what_it_says() {
         let mut readers = Readers::default();
         let told: Vec<u32> = (0..900).map(|n| 100 + n * 337 % 900).collect();
-        readers.listed(1, || Some(Order::Told(Arc::new(Told::new(told.clone())))));
+        readers.listed(1, || Some(Order::Told(Arc::new(Told::new(ids(&told))))));
         let got = wanted(&mut readers, &told[..50]).concat();
         assert_eq!(got[..AHEAD as usize], told[3..3 + AHEAD as usize]);
-        assert_eq!(Told::new(vec![7, 5, 7]).place(7), Some(0), "a file that rows share");
+        let shared = Told::new(ids(&[7, 5, 7])).place(EntryId::new(7));
+        assert_eq!(shared, Some(0), "a file that rows share");
     }
 }

@@ -4,6 +4,7 @@ use super::beside::narrowing;
 use super::inode::{Inode, Slot};
 use super::views::{Step, View};
 use super::{Vfs, filters, sets};
+use dcfs_core::id::EntryId;
 use dcfs_core::name::escape;
 
 impl Vfs {
@@ -27,8 +28,8 @@ impl Vfs {
             Inode::Link(link) => Some(format!("datasets/{}", shown(&self.links.name(link)?))),
             Inode::View(slot) => below(slot, ""),
             Inode::Column(slot, column) => below(slot, &self.column_path(slot, column)),
-            Inode::Dir(slot, depth, entry) => {
-                below(slot, &self.entry_path(slot, entry, Some(depth)))
+            Inode::Dir(slot, depth, first) => {
+                below(slot, &self.entry_path(slot, EntryId::new(first), Some(depth)))
             }
             Inode::File(slot, entry) => below(slot, &self.entry_path(slot, entry, None)),
             Inode::Page(slot, page) => below(slot, &format!("/{}", page.name())),
@@ -40,8 +41,8 @@ impl Vfs {
             Inode::ColumnErrors(slot, column) => {
                 below(slot, &(self.column_path(slot, column) + "/_error"))
             }
-            Inode::DirErrors(slot, depth, entry) => {
-                below(slot, &(self.entry_path(slot, entry, Some(depth)) + "/_error"))
+            Inode::DirErrors(slot, depth, first) => {
+                below(slot, &(self.entry_path(slot, EntryId::new(first), Some(depth)) + "/_error"))
             }
             Inode::ErrorNote(slot, filter) => {
                 below(slot, &format!("/_error/{}", filters::as_name(&self.notes.text(filter)?)))
@@ -65,7 +66,10 @@ impl Vfs {
                         format!("{}/{filter}", self.column_path(parent, dir.column))
                     }
                     Some(dir) => {
-                        format!("{}/{filter}", self.entry_path(parent, dir.first, Some(dir.depth)))
+                        format!(
+                            "{}/{filter}",
+                            self.entry_path(parent, EntryId::new(dir.first), Some(dir.depth))
+                        )
                     }
                     None => format!("/{filter}"),
                 }
@@ -112,11 +116,11 @@ impl Vfs {
         }
     }
 
-    fn entry_path(&self, slot: Slot, entry: u32, depth: Option<u16>) -> String {
+    fn entry_path(&self, slot: Slot, entry: EntryId, depth: Option<u16>) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
         let found =
             pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
-        let Some((column, path)) = found else { return format!("/(entry {entry})") };
+        let Some((column, path)) = found else { return format!("/(entry {})", entry.number()) };
         let root = self.views.named(slot).and_then(|view| view.root);
         let above = root.map_or(0, |root| usize::from(root.depth));
         let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));

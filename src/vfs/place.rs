@@ -7,6 +7,7 @@ use super::inode::{Inode, Slot};
 use super::views::{Step, View};
 use super::{Error, Vfs, beside};
 use dcfs_core::error::Result;
+use dcfs_core::id::EntryId;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::tree::values::Value;
 use dcfs_data::pack::{Child, Dir, Node, Pack, Subset};
@@ -64,7 +65,7 @@ impl Place {
 
     /// The directory of an inode number. A forged one is detected by the pack.
     pub fn dir(&self, depth: u16, first: u32) -> Result<Dir> {
-        Ok(Dir { column: self.pack.column_of(first)?, depth, first })
+        Ok(Dir { column: self.pack.column_of(EntryId::new(first))?, depth, first })
     }
 
     /// The inode of a directory of the pack.
@@ -132,7 +133,7 @@ impl Place {
         ranking: &Ranking,
         column: u16,
         place: u32,
-    ) -> Result<Option<(u32, Vec<u8>)>> {
+    ) -> Result<Option<(EntryId, Vec<u8>)>> {
         let Some(row) = ranking.row(place) else { return Ok(None) };
         let Some(entry) = self.pack.entry_of(column, row)? else { return Ok(None) };
         Ok(Some((entry, ranking.name(place, &self.pack.path(entry)?))))

@@ -12,6 +12,7 @@ use super::inode::{Inode, Slot};
 use super::order::{Order, Readers, Told};
 use super::place::Place;
 use dcfs_core::error::Result;
+use dcfs_core::id::EntryId;
 use dcfs_store::{Reader, is_fetchable};
 
 /// Number of files fetched concurrently: the most that a store gives to one client at a latency of 20 ms (a
@@ -80,7 +81,7 @@ pub struct Siblings {
 struct Version {
     readers: Readers,
     /// Orders that are fetched as a whole: their first entries and lengths.
-    begun: HashSet<(u32, u64)>,
+    begun: HashSet<(EntryId, u64)>,
 }
 
 impl Siblings {
@@ -116,7 +117,7 @@ impl Vfs {
         &self,
         place: &Place,
         key: u64,
-        entries: impl FnOnce() -> Result<Vec<u32>>,
+        entries: impl FnOnce() -> Result<Vec<EntryId>>,
     ) -> Result<()> {
         let base = place.view.base;
         let knows = |version: &Version| version.readers.knows(key);
@@ -133,7 +134,7 @@ impl Vfs {
     }
 
     /// Records that a file was opened. Called within the runtime.
-    pub(super) fn followed(self: &Arc<Self>, place: &Place, entry: u32) {
+    pub(super) fn followed(self: &Arc<Self>, place: &Place, entry: EntryId) {
         let Ok(column) = place.pack.column_of(entry) else { return };
         let column = place.pack.columns().get(usize::from(column));
         let whole = column.map(|column| Order::All(column.entries.clone()));
@@ -155,14 +156,14 @@ impl Vfs {
     }
 
     /// Prefetches files that somebody is about to open, in order. Called within the runtime.
-    pub(super) fn ahead(self: &Arc<Self>, place: &Place, entries: Vec<u32>) {
+    pub(super) fn ahead(self: &Arc<Self>, place: &Place, entries: Vec<EntryId>) {
         if self.siblings.prefetch != Prefetch::Off && !entries.is_empty() {
             let place = Place { slot: place.view.base, shown: None, ..place.clone() };
             tokio::spawn(self.clone().fetch_ahead(place, entries));
         }
     }
 
-    async fn fetch_ahead(self: Arc<Self>, place: Place, mut entries: Vec<u32>) {
+    async fn fetch_ahead(self: Arc<Self>, place: Place, mut entries: Vec<EntryId>) {
         let number = move |entry| Inode::File(place.slot, entry).number();
         entries.retain(|entry| !self.files.has(number(*entry)));
         for entries in entries.chunks(ROWS) {
@@ -202,8 +203,8 @@ impl Vfs {
 
     /// Opens files in advance: those in the cache are ready, the others are to be fetched. Errors surface at
     /// the next open. Blocks on the catalog and disks.
-    fn open_ahead(&self, place: &Place, entries: &[u32]) -> Result<Vec<(Coming, Reader)>> {
-        let number = |entry: u32| Inode::File(place.slot, entry).number();
+    fn open_ahead(&self, place: &Place, entries: &[EntryId]) -> Result<Vec<(Coming, Reader)>> {
+        let number = |entry: EntryId| Inode::File(place.slot, entry).number();
         let coming: Vec<_> = entries.iter().map(|one| self.files.begin(number(*one))).collect();
         let objects = place.pack.objects(&self.catalog, &place.view.of, entries)?;
         let mut begun = Vec::new();
@@ -245,7 +246,7 @@ impl Vfs {
 
 impl Version {
     /// All files of the order that an open begins, once: those after it first.
-    fn all(&mut self, entry: u32, whole: Option<Order>) -> Option<Vec<u32>> {
+    fn all(&mut self, entry: EntryId, whole: Option<Order>) -> Option<Vec<EntryId>> {
         let (order, place) = self.readers.likely(entry, whole)?;
         let what = (order.entry(0)?, order.len());
         let places = (place..order.len()).chain(0..place);

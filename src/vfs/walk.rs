@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::handles::HandleId;
 use super::inode::{Inode, ROOT};
 use super::listing::Listing;
 use super::{Answer, Attr, Entry, FileKind, Vfs};
@@ -60,7 +61,7 @@ impl<T> Answer<T> {
 /// An open file or directory, closed when dropped.
 struct Open {
     vfs: Arc<Vfs>,
-    handle: u64,
+    handle: HandleId,
 }
 
 impl Drop for Open {
@@ -256,7 +257,7 @@ fn node(above: &[u8], name: &[u8], attr: Attr) -> Result<Node> {
 /// Names of an open directory from a position on, and the position of the next ones.
 type Page = (VecDeque<(Vec<u8>, Attr)>, Option<u64>);
 
-async fn page(vfs: &Arc<Vfs>, handle: u64, position: u64) -> Result<Page> {
+async fn page(vfs: &Arc<Vfs>, handle: HandleId, position: u64) -> Result<Page> {
     let listing = vfs.listing(handle)?;
     // Sizes of rows' files are found during the listing, which blocks on the catalog.
     if listing.may_wait() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::EntryId;
 use dcfs_core::loader::permutation::Permutation;
 use dcfs_core::object::Object;
 use dcfs_data::catalog::{Catalog, VersionInfo};
@@ -25,7 +26,7 @@ pub struct Selection {
     /// The rows of these entries; `None` for all.
     rows: Option<Arc<Ordinals>>,
     /// The order of processing, if it is not that of paths.
-    order: Option<Vec<u32>>,
+    order: Option<Vec<EntryId>>,
 }
 
 /// An object, and its path in the mount.
@@ -74,11 +75,11 @@ impl Selection {
             let ordinal = rows[permutation.at(place) as usize];
             for column in 0..self.pack.columns().len() as u16 {
                 let entry = self.pack.entry_of(column, ordinal)?;
-                order.extend(entry.filter(|entry| left.remove(*entry)));
+                order.extend(entry.filter(|entry| left.remove(entry.number())));
             }
         }
         // Rows without a file in the first column may have one in another.
-        order.extend(left);
+        order.extend(left.into_iter().map(EntryId::new));
         self.order = Some(order);
         Ok(self)
     }
@@ -89,7 +90,7 @@ impl Selection {
     /// A damaged pack.
     pub fn totals(&self) -> Result<(u64, u64)> {
         let mut bytes = 0_u64;
-        for entry in &self.entries {
+        for entry in self.entries.iter().map(EntryId::new) {
             bytes = bytes.saturating_add(self.pack.facts(entry)?.size.unwrap_or(0));
         }
         Ok((self.entries.len(), bytes))
@@ -111,12 +112,12 @@ impl Selection {
         F: Future<Output = T> + Send + 'static,
     {
         let mut running = JoinSet::new();
-        let mut entries: Box<dyn Iterator<Item = u32> + Send + '_> = match &self.order {
+        let mut entries: Box<dyn Iterator<Item = EntryId> + Send + '_> = match &self.order {
             Some(order) => Box::new(order.iter().copied()),
-            None => Box::new(self.entries.iter()),
+            None => Box::new(self.entries.iter().map(EntryId::new)),
         };
         loop {
-            let some: Vec<u32> = entries.by_ref().take(ROWS).collect();
+            let some: Vec<EntryId> = entries.by_ref().take(ROWS).collect();
             if some.is_empty() {
                 break;
             }
@@ -133,7 +134,7 @@ impl Selection {
         Ok(())
     }
 
-    async fn find(self: Arc<Self>, entries: Vec<u32>) -> Result<Vec<Found>> {
+    async fn find(self: Arc<Self>, entries: Vec<EntryId>) -> Result<Vec<Found>> {
         let find = move || {
             let objects = self.pack.objects(&self.catalog, &self.of, &entries)?;
             let found = |(entry, object)| Ok(Found { path: self.path(entry)?, object });
@@ -143,7 +144,7 @@ impl Selection {
     }
 
     /// The path of an entry in the mount, relative to the version's directory.
-    fn path(&self, entry: u32) -> Result<String> {
+    fn path(&self, entry: EntryId) -> Result<String> {
         let path = self.pack.path(entry)?;
         let column = self.pack.columns().get(usize::from(self.pack.column_of(entry)?));
         let below = match column.filter(|_| self.pack.columns().len() > 1) {

@@ -8,7 +8,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
@@ -184,7 +184,7 @@ fn list(
 }
 
 /// An entry of the pack, in the shape of the model; the object is checked by [`agree`].
-fn file(pack: &Pack, dir: Dir, entry: u32) -> Result<ModelFile> {
+fn file(pack: &Pack, dir: Dir, entry: EntryId) -> Result<ModelFile> {
     assert_eq!(pack.column_of(entry)?, dir.column);
     let facts = pack.facts(entry)?;
     let ids: Vec<RowId> = pack.rows(entry)?;
@@ -330,11 +330,11 @@ proptest! {
                     pack.dir_path(dir).err(),
                     pack.list(dir, near, None, &mut |_| ControlFlow::Continue(())).err(),
                     pack.list(dir, far, None, &mut |_| ControlFlow::Continue(())).err(),
-                    pack.facts(number).err(),
-                    pack.rows(number).err(),
-                    pack.path(number).err(),
+                    pack.facts(EntryId::new(number)).err(),
+                    pack.rows(EntryId::new(number)).err(),
+                    pack.path(EntryId::new(number)).err(),
                     pack.entry_of(column, number).err(),
-                    pack.column_of(number).err(),
+                    pack.column_of(EntryId::new(number)).err(),
                 ] {
                     prop_assert!(answer.is_none_or(|error| error.kind() == Kind::Stale));
                 }
@@ -528,9 +528,10 @@ fn a_file_cut_short_is_noticed_and_the_pack_rebuilt() {
 fn a_pack_used_before_it_is_checked_errs_or_answers_but_never_panics() {
     let rows = small();
     let ask = |pack: &Pack| -> Result<()> {
-        for entry in 0..10 {
+        for number in 0..10 {
+            let entry = EntryId::new(number);
             let _ = (pack.facts(entry), pack.rows(entry), pack.path(entry), pack.dir_of(entry));
-            let _ = (pack.entry_of(0, entry), pack.entry_of(1, entry));
+            let _ = (pack.entry_of(0, number), pack.entry_of(1, number));
         }
         for column in 0..2 {
             let mut open = vec![pack.root(column).expect("a column has a root")];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dcfs_core::expr;
+use dcfs_core::id::EntryId;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
@@ -97,7 +98,7 @@ impl Host {
     fn paths(&self) -> Vec<Vec<u8>> {
         let pack = self.pack();
         let entries = pack.columns()[0].entries.clone();
-        entries.map(|entry| pack.path(entry).expect("a path")).collect()
+        entries.map(|entry| pack.path(EntryId::new(entry)).expect("a path")).collect()
     }
 
     /// How many rows a filter selects.

@@ -51,7 +51,7 @@ use self::error::Result;
 use self::ids::RowIds;
 use self::paths::{Found, Place};
 use self::shared::{Shared, Written};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
 use dcfs_core::tree::key;
@@ -108,8 +108,7 @@ pub struct Dir {
 /// The meaning of a name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// An entry number.
-    File(u32),
+    File(EntryId),
     Dir(Dir),
 }
 
@@ -212,7 +211,7 @@ impl Pack {
         })?;
         let (Some(node), Some(set)) = (found, within) else { return Ok(found) };
         let is_in = match node {
-            Node::File(entry) => self.entries(set)?.contains(entry),
+            Node::File(entry) => self.entries(set)?.contains(entry.number()),
             Node::Dir(below) => self.meets(set, below.first..self.last_in(below)? + 1)?,
         };
         Ok(is_in.then_some(node))
@@ -280,32 +279,33 @@ impl Pack {
     }
 
     /// The directory that contains an entry.
-    pub fn dir_of(&self, entry: u32) -> Result<Dir> {
+    pub fn dir_of(&self, entry: EntryId) -> Result<Dir> {
         self.guarded(|| {
             let column = self.find_column(entry)?;
             let (reader, base) = self.part(column)?;
-            self.ancestor(entry, column, reader.paths.depth_of(entry - base)?)
+            let depth = reader.paths.depth_of(entry.number() - base)?;
+            self.ancestor(entry.number(), column, depth)
         })
     }
 
     /// The size, time and identity of an entry.
-    pub fn facts(&self, entry: u32) -> Result<Facts> {
+    pub fn facts(&self, entry: EntryId) -> Result<Facts> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
-            reader.facts(entry - base)
+            reader.facts(entry.number() - base)
         })
     }
 
     /// The column of an entry: an index into [`Pack::columns`].
-    pub fn column_of(&self, entry: u32) -> Result<u16> {
+    pub fn column_of(&self, entry: EntryId) -> Result<u16> {
         Ok(self.find_column(entry)?)
     }
 
     /// The entry's path below its column's root, segments joined by `/`.
-    pub fn path(&self, entry: u32) -> Result<Vec<u8>> {
+    pub fn path(&self, entry: EntryId) -> Result<Vec<u8>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
-            Ok(key::to_path(&reader.paths.key_of(entry - base)?))
+            Ok(key::to_path(&reader.paths.key_of(entry.number() - base)?))
         })
     }
 
@@ -323,17 +323,17 @@ impl Pack {
     }
 
     /// The rows that name the entry's object, in order; at least one.
-    pub fn rows(&self, entry: u32) -> Result<Vec<RowId>> {
+    pub fn rows(&self, entry: EntryId) -> Result<Vec<RowId>> {
         self.first_rows(entry, usize::MAX)
     }
 
     /// The first `most` of [`Pack::rows`], of which there may be millions.
-    pub fn first_rows(&self, entry: u32, most: usize) -> Result<Vec<RowId>> {
+    pub fn first_rows(&self, entry: EntryId, most: usize) -> Result<Vec<RowId>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
             let unknown = || Error::damaged("an entry names a row that is not there");
             reader
-                .ordinals(entry - base)?
+                .ordinals(entry.number() - base)?
                 .take(most)
                 .map(|ordinal| self.ids.get(ordinal).ok_or_else(unknown))
                 .collect()
@@ -341,20 +341,20 @@ impl Pack {
     }
 
     /// The first of [`Pack::rows`]: each of them names the object, and there may be millions.
-    pub fn first_row(&self, entry: u32) -> Result<RowId> {
+    pub fn first_row(&self, entry: EntryId) -> Result<RowId> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
-            let first = reader.ordinals(entry - base)?.next();
+            let first = reader.ordinals(entry.number() - base)?.next();
             let id = first.and_then(|ordinal| self.ids.get(ordinal));
             id.ok_or_else(|| Error::damaged("an entry names no row"))
         })
     }
 
     /// The entry that the row with this ordinal names in a column; `None` if it names none.
-    pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<u32>> {
+    pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<EntryId>> {
         self.guarded(|| {
             let (reader, base) = self.part(column)?;
-            Ok(reader.entry_of(ordinal)?.map(|entry| base + entry))
+            Ok(reader.entry_of(ordinal)?.map(|entry| EntryId::new(base + entry)))
         })
     }
 
@@ -445,9 +445,9 @@ impl Pack {
             .ok_or(Error::Gone { what: "column", number: column.into() })
     }
 
-    fn find_column(&self, entry: u32) -> Result<u16, Error> {
-        let index = self.columns.partition_point(|column| column.entries.end <= entry);
-        let gone = Error::Gone { what: "entry", number: entry.into() };
+    fn find_column(&self, entry: EntryId) -> Result<u16, Error> {
+        let index = self.columns.partition_point(|column| column.entries.end <= entry.number());
+        let gone = Error::Gone { what: "entry", number: entry.number().into() };
         let index = u16::try_from(index).ok().filter(|i| usize::from(*i) < self.columns.len());
         index.ok_or(gone)
     }
@@ -473,7 +473,7 @@ impl Pack {
 /// Converts a result of `parent` to the numbers of the whole pack.
 fn node(parent: Dir, base: u32, found: Found) -> Node {
     match found {
-        Found::File(entry) => Node::File(base + entry),
+        Found::File(entry) => Node::File(EntryId::new(base + entry)),
         Found::Dir(first) => {
             Node::Dir(Dir { depth: parent.depth + 1, first: base + first, ..parent })
         }

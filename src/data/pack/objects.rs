@@ -3,6 +3,7 @@
 use super::Pack;
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::Result;
+use dcfs_core::id::EntryId;
 use dcfs_core::object::Object;
 
 impl Pack {
@@ -15,9 +16,9 @@ impl Pack {
         &self,
         catalog: &Catalog,
         of: &VersionInfo,
-        entries: &[u32],
+        entries: &[EntryId],
     ) -> Result<Vec<Option<Object>>> {
-        let column = |entry: &u32| self.column_of(*entry).ok();
+        let column = |entry: &EntryId| self.column_of(*entry).ok();
         let groups = entries.chunk_by(|one, other| column(one) == column(other));
         let found: Result<Vec<_>> =
             groups.map(|group| self.objects_of_column(catalog, of, group)).collect();
@@ -29,14 +30,14 @@ impl Pack {
         &self,
         catalog: &Catalog,
         of: &VersionInfo,
-        entries: &[u32],
+        entries: &[EntryId],
     ) -> Result<Vec<Option<Object>>> {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
         let column = self.columns().get(usize::from(self.column_of(*first)?));
         let Some(column) = column else { return Ok(vec![None; entries.len()]) };
         let rows: Result<Vec<_>> = entries.iter().map(|entry| self.first_row(*entry)).collect();
         let objects = catalog.objects(of, &column.file, &rows?)?;
-        let proven = |(entry, object): (&u32, Option<Object>)| {
+        let proven = |(entry, object): (&EntryId, Option<Object>)| {
             let identity = self.facts(*entry)?.identity;
             Ok(object.filter(|object| object.identity().short() == identity))
         };

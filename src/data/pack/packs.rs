@@ -361,9 +361,12 @@ mod tests {
         let old = run(packs.get(&of)).expect("built");
         packs.distrust(&of, "the row has another identity");
         assert!(packs.ready(&of).is_none());
-        assert_eq!(old.facts(0).expect_err("no answers").kind(), Kind::Broken);
+        assert_eq!(
+            old.facts(dcfs_core::id::EntryId::new(0)).expect_err("no answers").kind(),
+            Kind::Broken
+        );
         let new = run(packs.get(&of)).expect("built anew");
-        new.facts(0).expect("answers");
+        new.facts(dcfs_core::id::EntryId::new(0)).expect("answers");
         assert_ne!(old.home, new.home, "another folder");
         // The old one is reported again; the new one is not touched.
         old.remove().expect("nothing to do");

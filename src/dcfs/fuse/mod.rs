@@ -43,6 +43,7 @@ use self::told::{Call, Told};
 use dcfs_core::error::Result;
 use dcfs_store::Caller;
 use dcfs_vfs::attributes::{self, Attribute};
+use dcfs_vfs::handles::HandleId;
 use dcfs_vfs::listing::Listing;
 use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs, as_user};
 
@@ -129,7 +130,7 @@ impl Door {
         handle: FileHandle,
         fill: impl FnOnce(&Call, Result<Arc<Listing>>) + Send + 'static,
     ) {
-        let listing = self.vfs.listing(handle.0);
+        let listing = self.vfs.listing(HandleId(handle.0));
         if listing.as_ref().is_ok_and(|listing| listing.may_wait()) {
             let (user, vfs) = (call.uid, self.vfs.clone());
             let work = async move {
@@ -217,7 +218,7 @@ fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Res
 
 /// Lets the kernel read the file directly if possible, else keep its page cache.
 fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
-    let handle = FileHandle(opened.handle);
+    let handle = FileHandle(opened.handle.0);
     let register = |file: &File| reply.open_backing(file);
     match modes.open(ino.0, opened.whole.as_ref(), register) {
         Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
@@ -384,7 +385,7 @@ impl Filesystem for Door {
     ) {
         let _within = self.runtime.enter();
         let call = self.call("read", req, ino, None);
-        self.answer(call, self.vfs.read(fh.0, offset, size), |bytes| match bytes {
+        self.answer(call, self.vfs.read(HandleId(fh.0), offset, size), |bytes| match bytes {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),
         });
@@ -400,8 +401,8 @@ impl Filesystem for Door {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.vfs.release(fh.0);
-        self.files.released(fh.0);
+        self.vfs.release(HandleId(fh.0));
+        self.files.released(HandleId(fh.0));
         self.modes.release(ino.0);
         reply.ok();
     }
@@ -417,7 +418,7 @@ impl Filesystem for Door {
                 let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 let flags = if keep { cached } else { FopenFlags::empty() };
                 reserved.keep(handle);
-                reply.opened(FileHandle(handle), flags);
+                reply.opened(FileHandle(handle.0), flags);
             }
             Err(errno) => reply.error(errno),
         });
@@ -467,8 +468,8 @@ impl Filesystem for Door {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.vfs.release(fh.0);
-        self.directories.released(fh.0);
+        self.vfs.release(HandleId(fh.0));
+        self.directories.released(HandleId(fh.0));
         reply.ok();
     }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dcfs_vfs::handles::HandleId;
 use fuser::Errno;
 use nix::unistd::geteuid;
 
@@ -34,7 +35,7 @@ struct Most {
 #[derive(Debug, Default)]
 struct Table {
     /// Users by handle.
-    users: HashMap<u64, u32>,
+    users: HashMap<HandleId, u32>,
     /// The number that each user has open or is about to open.
     counts: HashMap<u32, usize>,
     /// The sum of these.
@@ -92,7 +93,7 @@ impl Opens {
     }
 
     /// Releases a handle.
-    pub fn released(&self, handle: u64) {
+    pub fn released(&self, handle: HandleId) {
         let mut table = self.table();
         if let Some(user) = table.users.remove(&handle) {
             table.leave(user);
@@ -118,7 +119,7 @@ impl Table {
 
 impl Reserved {
     /// Keeps the reservation until the handle is released.
-    pub fn keep(mut self, handle: u64) {
+    pub fn keep(mut self, handle: HandleId) {
         self.opens.table().users.insert(handle, self.user);
         self.is_kept = true;
     }
@@ -145,22 +146,22 @@ mod tests {
         opens.reserve(user).err()
     }
 
-    fn open(opens: &Arc<Opens>, user: u32, handle: u64) {
+    fn open(opens: &Arc<Opens>, user: u32, handle: HandleId) {
         opens.reserve(user).expect("room").keep(handle);
     }
 
     #[test]
     fn a_user_with_their_share_leaves_room_for_others() {
         let opens = opens();
-        (0..100).for_each(|handle| open(&opens, 1, handle));
+        (0..100).for_each(|handle| open(&opens, 1, HandleId(handle)));
         assert_eq!(refused(&opens, 1), Some(Errno::EMFILE));
         assert_eq!(refused(&opens, 2), None);
-        (100..200).for_each(|handle| open(&opens, 2, handle));
+        (100..200).for_each(|handle| open(&opens, 2, HandleId(handle)));
         assert_eq!(refused(&opens, 3), Some(Errno::ENFILE), "the rest is for this process itself");
         assert_eq!((refused(&opens, 0), refused(&opens, 1000)), (None, None));
-        (0..10).for_each(|handle| opens.released(handle));
+        (0..10).for_each(|handle| opens.released(HandleId(handle)));
         assert_eq!((refused(&opens, 1), refused(&opens, 3)), (None, None));
-        (0..300).for_each(|handle| opens.released(handle));
+        (0..300).for_each(|handle| opens.released(HandleId(handle)));
         assert!(opens.table().users.is_empty() && opens.table().counts.is_empty());
         assert_eq!(opens.table().all, 0);
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::loader::boxes::{self, Corners, MODELS, Mark};
 use dcfs_core::loader::options::{self, wrong};
 use dcfs_core::render::rows::Format;
@@ -94,7 +94,7 @@ pub struct Boxes {
 /// A row that names a picture.
 pub struct Drawn {
     /// The entry of its file.
-    pub entry: u32,
+    pub entry: EntryId,
     pub id: RowId,
     pub path: Vec<u8>,
     /// Width and height in pixels, if known.
@@ -331,7 +331,7 @@ pub fn name(first: RowId, path: &[u8]) -> String {
 
 impl Vfs {
     /// The picture of this name, if it is shown.
-    pub(super) fn picture_named(&self, place: &Place, wanted: &[u8]) -> Result<Option<u32>> {
+    pub(super) fn picture_named(&self, place: &Place, wanted: &[u8]) -> Result<Option<EntryId>> {
         let stem = std::str::from_utf8(wanted).ok().and_then(|name| name.split_once('.'));
         let id = stem.and_then(|(stem, _)| stem.parse().ok()).map(RowId::new);
         let Some(ordinal) = id.and_then(|id| place.pack.ordinal(id)) else { return Ok(None) };
@@ -342,7 +342,7 @@ impl Vfs {
     }
 
     /// The name of an entry.
-    pub(super) fn picture_name(&self, place: &Place, entry: u32) -> Result<String> {
+    pub(super) fn picture_name(&self, place: &Place, entry: EntryId) -> Result<String> {
         Ok(name(place.pack.first_row(entry)?, &place.pack.path(entry)?))
     }
 
@@ -350,7 +350,7 @@ impl Vfs {
     pub(super) fn lookup_picture(
         &self,
         place: &Place,
-        entries: &[u32],
+        entries: &[EntryId],
         name: &[u8],
     ) -> Result<Entry> {
         let found = self.picture_named(place, name)?;
@@ -362,15 +362,15 @@ impl Vfs {
     pub(super) fn list_pictures(
         &self,
         place: &Place,
-        entries: &[u32],
+        entries: &[EntryId],
         from: u32,
         each: &mut Each<'_>,
     ) -> Result<()> {
-        let first = entries.partition_point(|entry| *entry < from);
+        let first = entries.partition_point(|entry| entry.number() < from);
         for entry in &entries[first..] {
             let name = self.picture_name(place, *entry)?;
             let attr = self.file(place.view.base, &place.pack, *entry)?;
-            let next = position(*entry) + 1;
+            let next = position(entry.number()) + 1;
             if each(Item { name: name.as_bytes(), attr, next, dots: false }).is_break() {
                 break;
             }

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::id::EntryId;
 use dcfs_core::loader::boxes::{Mark, Outline};
 use dcfs_core::loader::options::{self, NONE};
 use dcfs_core::render::rows::json;
@@ -190,17 +191,20 @@ fn own<'a>(vfs: &'a Arc<Vfs>, place: &'a Place) -> At<'a> {
 }
 
 /// The entries of the pictures shown, ascending.
-fn pictures(at: At<'_>) -> Result<Arc<Vec<u32>>> {
+fn pictures(at: At<'_>) -> Result<Arc<Vec<EntryId>>> {
     let node = ViewNode { kind: PICTURES, ..at.node };
     at.kept(
         node,
-        |pictures: &Vec<u32>| pictures.len() * 4 + 64,
+        |pictures: &Vec<EntryId>| pictures.len() * 4 + 64,
         || {
             let files =
                 at.place.pack.columns().first().map_or(0..0, |column| column.entries.clone());
             match at.place.set() {
-                None => Ok(files.collect()),
-                Some(set) => Ok(at.place.pack.entries(set)?.range(files).collect()),
+                None => Ok(files.map(EntryId::new).collect()),
+                Some(set) => {
+                    let shown = at.place.pack.entries(set)?.range(files);
+                    Ok(shown.map(EntryId::new).collect())
+                }
             }
         },
     )
@@ -252,7 +256,7 @@ fn write(
     put("}, \"licenses\": [], \"images\": [")?;
     let mut seen = dcfs_data::pack::Ordinals::new();
     boxes.each(0..=u32::MAX, &[], &mut |drawn| {
-        if !seen.insert(drawn.entry) {
+        if !seen.insert(drawn.entry.number()) {
             return Ok(());
         }
         let first = at.place.pack.first_row(drawn.entry)?;

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use dcfs_core::cancel;
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::id::EntryId;
 use dcfs_core::loader::options::digits;
 use dcfs_core::loader::permutation::Permutation;
 use dcfs_core::render::rows::json;
@@ -294,7 +295,7 @@ impl Lines {
     }
 
     /// The entries of the files, line by line.
-    fn entries(&self) -> Result<Vec<u32>> {
+    fn entries(&self) -> Result<Vec<EntryId>> {
         let entry = |line| {
             let position = self.files.positions[self.file(line)];
             let ordinal = self.place.ranking().map_or(Some(position), |all| all.row(position));

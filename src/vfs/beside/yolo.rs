@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::loader::boxes::Outline;
 use dcfs_core::loader::options::{self, NONE};
 use dcfs_core::loader::split::Split;
@@ -140,7 +140,7 @@ impl Directory for Yolo {
                 }
                 let Some(stem) = name.strip_suffix(b".txt") else { return Ok(entry(None)) };
                 let found = split.label_named(at, stem)?;
-                Ok(entry(found.map(|found| at.file(LABEL, found)).transpose()?))
+                Ok(entry(found.map(|found| at.file(LABEL, found.number())).transpose()?))
             }
         }
     }
@@ -166,12 +166,13 @@ impl Directory for Yolo {
         if at.node.kind == IMAGES_OF {
             return at.vfs.list_pictures(at.place, &split.entries, from, each);
         }
-        let first = split.entries.partition_point(|entry| *entry < from);
+        let first = split.entries.partition_point(|entry| entry.number() < from);
         for (found, size) in split.entries.iter().zip(&split.sizes).skip(first) {
             let name = at.vfs.picture_name(at.place, *found)?;
             let name = format!("{}.txt", name.split('.').next().unwrap_or(&name));
-            let attr = at.vfs.fixed(at.inode(LABEL, *found), &at.place.view.of, (*size).into());
-            let next = position(*found) + 1;
+            let attr =
+                at.vfs.fixed(at.inode(LABEL, found.number()), &at.place.view.of, (*size).into());
+            let next = position(found.number()) + 1;
             if each(Item { name: name.as_bytes(), attr, next, dots: false }).is_break() {
                 break;
             }
@@ -307,13 +308,13 @@ struct Plan {
 struct Part {
     name: Vec<u8>,
     /// Ascending.
-    entries: Vec<u32>,
+    entries: Vec<EntryId>,
     sizes: Vec<u32>,
 }
 
 impl Part {
     /// The picture whose label has this stem.
-    fn label_named(&self, at: At<'_>, stem: &[u8]) -> Result<Option<u32>> {
+    fn label_named(&self, at: At<'_>, stem: &[u8]) -> Result<Option<EntryId>> {
         let id = std::str::from_utf8(stem).ok().and_then(|stem| stem.parse().ok());
         let ordinal = id.map(RowId::new).and_then(|id| at.place.pack.ordinal(id));
         let Some(ordinal) = ordinal else { return Ok(None) };
@@ -347,7 +348,7 @@ fn plan(at: At<'_>) -> Result<Arc<Plan>> {
         let division = options.division();
         let division = division.as_deref().map(Split::parse).transpose()?;
         // By entry: the split of its first row, and the size of its label.
-        let mut pictures: BTreeMap<u32, (Option<Vec<u8>>, u32)> = BTreeMap::new();
+        let mut pictures: BTreeMap<EntryId, (Option<Vec<u8>>, u32)> = BTreeMap::new();
         let mut keypoints = None;
         let also: Vec<&str> = column.as_deref().into_iter().collect();
         boxes.each(0..=u32::MAX, &also, &mut |drawn| {
@@ -402,7 +403,7 @@ fn label(at: At<'_>) -> Result<String> {
     let text = text(at.vfs, at.place)?;
     let (boxes, _) = found(at.vfs, at.place, &Options::parse(&text)?)?;
     let mut out = String::new();
-    for id in at.place.pack.rows(at.node.number)? {
+    for id in at.place.pack.rows(EntryId::new(at.node.number))? {
         let ordinal = at.place.pack.ordinal(id).filter(|ordinal| at.place.shows(*ordinal));
         let Some(ordinal) = ordinal else { continue };
         boxes.each(ordinal..=ordinal, &[], &mut |drawn| {

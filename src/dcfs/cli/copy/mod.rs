@@ -437,15 +437,17 @@ mod tests {
 
     #[test]
     fn what_dcfs_makes_is_never_taken_for_what_is_there() {
+        use dcfs_core::id::EntryId;
         use dcfs_vfs::inode::Slot;
 
-        assert!(is_object(Inode::File(Slot(0), 1)));
+        assert!(is_object(Inode::File(Slot(0), EntryId::new(1))));
         assert!(!is_object(Inode::ViewsPage(Slot(0))));
         assert!(!is_object(Inode::Status));
     }
 
     #[test]
     fn a_row_without_a_time_is_copied_again() {
+        use dcfs_core::id::EntryId;
         use dcfs_vfs::inode::Slot;
         use std::time::Duration;
 
@@ -456,7 +458,8 @@ mod tests {
             mtime,
             ttl: Duration::ZERO,
         };
-        let (row, later) = (Inode::File(Slot(0), 1), UNIX_EPOCH + Duration::from_secs(1));
+        let (row, later) =
+            (Inode::File(Slot(0), EntryId::new(1)), UNIX_EPOCH + Duration::from_secs(1));
         assert!(!tells_its_version(&attr(row, UNIX_EPOCH)));
         assert!(tells_its_version(&attr(row, later)));
         assert!(!tells_its_version(&attr(Inode::Status, later)));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use dcfs_core::cell::Cells;
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::loader::tar::{self, LONGEST_NAME, Member};
 use dcfs_core::render::rows::{Format, Layout};
 use dcfs_core::tree::classes::Class;
@@ -24,7 +24,7 @@ use crate::{Vfs, attributes, sets};
 pub enum Data {
     Text(Bytes),
     /// The file of an entry, and whether its size is recorded.
-    File(u32, bool),
+    File(EntryId, bool),
 }
 
 /// The mapping of rows to samples.
@@ -118,7 +118,11 @@ impl Content {
 
     /// Calls `each` with every file of a row that is taken: which of [`Content::files`], its entry, its size where one is
     /// recorded, and its time in seconds.
-    fn each_file(&self, at: At, each: &mut dyn FnMut(usize, u32, Option<u64>, i64)) -> Result<()> {
+    fn each_file(
+        &self,
+        at: At,
+        each: &mut dyn FnMut(usize, EntryId, Option<u64>, i64),
+    ) -> Result<()> {
         let pack = &self.source.pack;
         // Below a directory of one column, the files of others are not of its tree.
         let only = self.source.root.map(|root| root.column);
@@ -235,7 +239,7 @@ impl Sample {
         nth: usize,
         column: &str,
         path: &[u8],
-        (entry, size): (u32, Option<u64>),
+        (entry, size): (EntryId, Option<u64>),
         mtime: i64,
     ) {
         let ending = ending(path);
@@ -301,8 +305,8 @@ mod tests {
     #[test]
     fn members_have_one_dot_before_their_field() {
         let mut sample = Sample::new("000000007".into());
-        sample.file(0, "file", b"a.b/x.tar.JPG", (1, Some(5)), 9);
-        sample.file(1, &member_name("seg.mask"), b"x.jpg", (2, Some(5)), 0);
+        sample.file(0, "file", b"a.b/x.tar.JPG", (EntryId::new(1), Some(5)), 9);
+        sample.file(1, &member_name("seg.mask"), b"x.jpg", (EntryId::new(2), Some(5)), 0);
         sample.text("json", b"{}");
         let names: Vec<_> = sample.members.iter().map(|member| &member.name[..]).collect();
         assert_eq!(names, ["000000007.jpg", "000000007.seg_mask.jpg", "000000007.json"]);
@@ -313,7 +317,7 @@ mod tests {
     fn no_two_members_share_a_name() {
         let mut sample = Sample::new("1".into());
         for (nth, path) in ["a.json", "b.json", "c", "c"].into_iter().enumerate() {
-            sample.file(nth, "file", path.as_bytes(), (1, Some(5)), 0);
+            sample.file(nth, "file", path.as_bytes(), (EntryId::new(1), Some(5)), 0);
         }
         let names: HashSet<_> = sample.members.iter().map(|member| &member.name).collect();
         assert_eq!(names.len(), 4, "{names:?}");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::id::EntryId;
 use dcfs_core::loader::tar::{Archive, Piece};
 use dcfs_store::{Caller, Reader};
 
@@ -35,7 +36,7 @@ pub struct Tar {
 /// Recently read files, and the progress of prefetching.
 #[derive(Debug, Default)]
 struct OpenFiles {
-    files: Vec<(u32, Arc<Reader>)>,
+    files: Vec<(EntryId, Arc<Reader>)>,
     /// The entry opened last, and the index in the shard up to which files have been prefetched.
     last: Option<usize>,
     until: usize,
@@ -83,7 +84,7 @@ impl Tar {
     }
 
     /// Appends bytes of a file, all of them or none.
-    async fn file(&self, entry: u32, range: Range<u64>, out: &mut BytesMut) -> Result<()> {
+    async fn file(&self, entry: EntryId, range: Range<u64>, out: &mut BytesMut) -> Result<()> {
         let reader = self.reader(entry).await?;
         let mut at = range.start;
         while at < range.end {
@@ -103,7 +104,7 @@ impl Tar {
     }
 
     /// Opens a file of the shard.
-    async fn reader(&self, entry: u32) -> Result<Arc<Reader>> {
+    async fn reader(&self, entry: EntryId) -> Result<Arc<Reader>> {
         let known = self.lock().files.iter().find(|(known, _)| *known == entry).cloned();
         if let Some((_, reader)) = known {
             return Ok(reader);
@@ -123,7 +124,7 @@ impl Tar {
     }
 
     /// Prefetches the next files, if the shard is read sequentially.
-    fn ahead(&self, entry: u32) {
+    fn ahead(&self, entry: EntryId) {
         let files = || {
             self.archive.members().iter().filter_map(|member| match member.data {
                 Data::File(entry, _) => Some(entry),
@@ -144,7 +145,8 @@ impl Tar {
         }
         let next = open.until.max(at + 1);
         open.until = at + AHEAD;
-        let wanted: Vec<u32> = files().skip(next).take(open.until.saturating_sub(next)).collect();
+        let wanted: Vec<EntryId> =
+            files().skip(next).take(open.until.saturating_sub(next)).collect();
         drop(open);
         self.vfs.ahead(&self.place, wanted);
     }
