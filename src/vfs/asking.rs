@@ -44,6 +44,15 @@ impl Vfs {
         Answer::later(async move { in_turn(&turns, Turn::Any, timeout, work).await })
     }
 
+    /// As [`Vfs::in_background`], for work that may occupy a thread for long: the number of such tasks is limited.
+    pub(super) fn in_long_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let (timeout, turns) = (self.timeout, self.turns.clone());
+        Answer::later(async move { in_turn(&turns, Turn::Long, timeout, work).await })
+    }
+
     /// Runs `ask` on a view's place: at once if its pack is open and its rows are known, else in a task.
     pub(super) fn with_place<T: Send + 'static>(
         self: &Arc<Self>,

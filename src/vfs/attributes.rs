@@ -145,6 +145,7 @@ impl Vfs {
             | Inode::Agents
             | Inode::Knowledge
             | Inode::Known(_)
+            | Inode::ByName(_)
             | Inode::Status
             | Inode::Metrics
             | Inode::Datasets

@@ -103,6 +103,7 @@ impl Vfs {
             Inode::ColumnErrors(slot, column) => Ok(Inode::Column(slot, column)),
             Inode::Root | Inode::Datasets => Ok(Inode::Root),
             Inode::Knowledge | Inode::Known(_) => self.known_up(inode),
+            Inode::ByName(number) => self.up_by_name(number),
             Inode::View(slot) => view(slot).map(|view| view.up),
             Inode::Column(slot, _) | Inode::Views(slot) => view(slot).map(|view| view.own),
             Inode::Beside(slot, node) => self.up_node(number, slot, node),

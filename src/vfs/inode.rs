@@ -55,6 +55,8 @@ pub enum Inode {
     Knowledge,
     /// A page or a directory below `/knowledge`: a number of [`super::knowledge`].
     Known(u32),
+    /// A node of a directory at the top of the mount that is there by name alone: a number of [`super::by_name`].
+    ByName(u32),
     /// `/_status.json`
     Status,
     /// `/_metrics.prom`
@@ -105,8 +107,9 @@ const _: () = assert!(DEEPEST < 1 << (VIEW - DEPTH), "every depth has a number")
 /// Inodes outside of versions; and, with a depth, the `_error` of a directory.
 const FIXED: u64 = 0;
 const LINK: u64 = 1;
-/// In place of a view: distinguishes pages from links.
+/// In place of a view: distinguishes pages, and nodes below directories that are not listed, from links.
 const KNOWN: Slot = Slot(1);
+const BY_NAME: Slot = Slot(2);
 const TOP: u64 = 2;
 const COLUMN: u64 = 3;
 const DIR: u64 = 4;
@@ -162,6 +165,7 @@ impl Inode {
             Self::Knowledge => 7,
             Self::Link(link) => LINK << KIND | u64::from(link),
             Self::Known(number) => pack(LINK, KNOWN, 0, number),
+            Self::ByName(number) => pack(LINK, BY_NAME, 0, number),
             Self::View(slot) => pack(TOP, slot, 0, 0),
             Self::Column(slot, column) => pack(COLUMN, slot, column, 0),
             Self::Dir(slot, depth, first) => pack(DIR, slot, depth, first),
@@ -192,6 +196,7 @@ impl Inode {
             | Self::Agents
             | Self::Knowledge
             | Self::Known(_)
+            | Self::ByName(_)
             | Self::Link(_) => None,
             Self::View(slot)
             | Self::Column(slot, _)
@@ -225,6 +230,7 @@ impl Inode {
             (FIXED, 6) => Self::Agents,
             (FIXED, 7) => Self::Knowledge,
             (LINK, number) if slot == KNOWN => Self::Known(number),
+            (LINK, number) if slot == BY_NAME => Self::ByName(number),
             (LINK, link) => Self::Link(link),
             (TOP, 0) => Self::View(slot),
             (COLUMN, 0) => Self::Column(slot, depth),
@@ -269,6 +275,7 @@ mod tests {
             Just(Inode::Agents),
             Just(Inode::Knowledge),
             any::<u32>().prop_map(Inode::Known),
+            any::<u32>().prop_map(Inode::ByName),
             any::<u32>().prop_map(Inode::Link),
             slot.clone().prop_map(Inode::View),
             (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::Column(s, c)),

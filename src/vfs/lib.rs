@@ -31,6 +31,7 @@
 mod asking;
 pub mod attributes;
 mod beside;
+mod by_name;
 pub mod datasets;
 mod export;
 mod files;
@@ -63,6 +64,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use self::by_name::ByName;
 use self::datasets::Datasets;
 use self::files::Files;
 use self::filters::Filters;
@@ -218,6 +220,7 @@ pub struct Vfs {
     sets: Sets,
     filters: Filters,
     notes: Notes,
+    by_name: ByName,
     queries: Queries,
     diffs: Diffs,
     tables: Tables,
@@ -255,6 +258,7 @@ impl Vfs {
             sets: Sets::default(),
             filters: Filters::default(),
             notes: Notes::default(),
+            by_name: ByName::default(),
             queries: Queries::default(),
             diffs: Diffs::default(),
             tables: Tables::default(),
@@ -280,6 +284,7 @@ impl Vfs {
             Some(inode @ (Inode::Knowledge | Inode::Known(_))) => {
                 self.lookup_knowledge(inode, name)
             }
+            Some(Inode::ByName(number)) => self.lookup_in_folder(number, name),
             Some(Inode::View(slot)) => self.lookup_top(parent, slot, name),
             Some(Inode::Value(slot, leaf, first)) => {
                 match self.views.step(slot, Step::Value(leaf, first)) {
@@ -328,6 +333,7 @@ impl Vfs {
                 self.in_background(move || vfs.front_attr(front))
             }
             Inode::Knowledge | Inode::Known(_) => self.getattr_knowledge(inode),
+            Inode::ByName(number) => self.getattr_by_name(number),
             Inode::Status | Inode::Metrics => Answer::Now(Ok(self.live(inode))),
             Inode::View(slot)
             | Inode::Column(slot, _)
@@ -399,6 +405,7 @@ impl Vfs {
                 self.in_background(move || Listing::datasets(&vfs))
             }
             Inode::Knowledge | Inode::Known(_) => self.list_knowledge(inode),
+            Inode::ByName(number) => self.list_by_name(number),
             Inode::View(slot) => self.list_top(number, slot),
             Inode::Value(slot, leaf, first) => {
                 match self.views.step(slot, Step::Value(leaf, first)) {
@@ -434,6 +441,7 @@ impl Vfs {
             Some(Inode::Top) => self.open_front(Front::Readme),
             Some(Inode::Agents) => self.open_front(Front::Agents),
             Some(inode @ Inode::Known(_)) => self.open_knowledge(inode),
+            Some(Inode::ByName(number)) => self.open_by_name(number),
             Some(inode @ (Inode::Status | Inode::Metrics)) => {
                 Answer::Now(Ok(self.open_live(inode)))
             }

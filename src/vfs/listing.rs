@@ -144,7 +144,7 @@ impl Listing {
     /// Whether it never changes, so that the kernel may cache it.
     pub fn is_fixed(&self) -> bool {
         match self.own.inode {
-            Inode::Datasets | Inode::Knowledge | Inode::Known(_) => false,
+            Inode::Datasets | Inode::Knowledge | Inode::Known(_) | Inode::ByName(_) => false,
             Inode::Beside(_, node) => beside::shape(node) != Some(Shape::Changing),
             _ => true,
         }

@@ -36,7 +36,9 @@ impl Vfs {
                     let vfs = self.clone();
                     self.in_background(move || vfs.front_attr(front).map(Entry::Found))
                 }
-                None => Answer::Now(Ok(Entry::Absent(FOREVER))),
+                None => Answer::Now(Ok(self
+                    .lookup_by_name(name)
+                    .map_or(Entry::Absent(FOREVER), Entry::Found))),
             },
         }
     }

@@ -22,6 +22,7 @@ impl Vfs {
             Inode::Agents => Some("AGENTS.md".into()),
             Inode::Knowledge => Some("knowledge".into()),
             Inode::Known(number) => self.pages.path(number),
+            Inode::ByName(number) => self.by_name.path(number),
             Inode::Status => Some("_status.json".into()),
             Inode::Metrics => Some("_metrics.prom".into()),
             Inode::Datasets => Some("datasets".into()),

@@ -81,8 +81,10 @@ impl Vfs {
         let Some(first) = names.first() else { return self.getattr(ROOT).wait().await };
         let top = self.lookup(ROOT, first).wait().await?;
         let from = match top {
-            // A dataset of that name takes precedence over the pages.
-            Entry::Found(found) if found.inode != Inode::Knowledge => ROOT,
+            // A dataset of that name takes precedence over what is there beside datasets.
+            Entry::Found(found) if !matches!(found.inode, Inode::Knowledge | Inode::ByName(_)) => {
+                ROOT
+            }
             Entry::Found(_) if !self.is_dataset(first).await? => ROOT,
             _ => self.datasets_directory().await?,
         };

@@ -39,7 +39,8 @@ impl Default for Notes {
 }
 
 impl Notes {
-    fn number(&self, text: &str) -> u32 {
+    /// The number of a text.
+    pub fn number(&self, text: &str) -> u32 {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((number, _)) = texts.iter().find(|(_, known)| &***known == text) {
             return *number;
@@ -49,7 +50,7 @@ impl Notes {
         number
     }
 
-    /// The filter with a number, as typed.
+    /// The text with a number.
     pub fn text(&self, number: u32) -> Option<Arc<str>> {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }

@@ -963,6 +963,30 @@ def test_a_part_that_another_machine_made_is_brought(work, tmp_path):
     assert [n for (n,) in work.rows("s", "size")] == SIZES
 
 
+@pytest.mark.mount
+def test_a_run_is_there_by_name_on_a_mount(work, tmp_path):
+    work.function(COUNTED.replace("return", "print('read', file.name); assert file.size < 5, 'large'\n        return"))
+    work.refused(5, "map", "f", "--as", "s", "--on-error", "keep", "--max-errors", "3", "--", "python", "info.py:size")
+    (run,) = work.runs()
+    with work.dcfs.mount(work.here, tmp_path / "mnt") as mount:
+        assert "runs" not in os.listdir(mount.path), "there by name, and not listed"
+        runs = mount.path / "runs"
+        assert os.listdir(runs) == ["s"] and sorted(os.listdir(runs / "s")) == ["errors.jsonl", "log", "status.json"]
+        for name in ("s", "local.local.s", run["id"], run["id"][:8]):
+            assert json.loads((runs / name / "status.json").read_text()) == run
+        status = runs / "s" / "status.json"
+        assert status.stat().st_size == len(status.read_bytes())
+        assert "read f_" in (runs / "s" / "log").read_text()
+        errors = [json.loads(line) for line in (runs / "s" / "errors.jsonl").read_text().splitlines()]
+        assert len(errors) == run["errors"] >= 4 and all("AssertionError: large" in told["error"] for told in errors)
+        for nothing in ("t", run["id"][:3], "s/other", "status.json"):
+            assert not (runs / nothing).exists()
+        work.function(COUNTED)
+        work.ok("map", "f", "--as", "s", "--on-error", "keep", "--max-errors", "3", "--retry-errors", "--", "python", "info.py:size")
+        wait_until(lambda: os.listdir(runs) == [], timeout=10)
+        assert not (runs / "s").exists(), "it is a version now"
+
+
 def test_a_chain_is_made_anew_from_the_storage_down(work):
     work.function(COUNTED + "\n    def half(size: int) -> float:\n        open('halves', 'a').write('x')\n        return size / 2\n")
     work.ok("map", "f", "--as", "s", "--", "python", "info.py:size")

@@ -183,6 +183,26 @@ impl RunFile {
         read().map_err(|error| at(path, &error))
     }
 
+    /// The rows that failed and why, in their order, without a lock, for as long as `each` wants more.
+    pub(super) fn errors(path: &Path, each: &mut dyn FnMut(RowId, &str) -> bool) -> Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut read = || -> rusqlite::Result<()> {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            let sql = "SELECT row, error FROM rows WHERE error IS NOT NULL ORDER BY row";
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let error: String = row.get(1)?;
+                if !each(RowId::new(row.get(0)?), &error) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|error| at(path, &error))
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

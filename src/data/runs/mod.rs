@@ -9,11 +9,14 @@
 //! | `file` | the rows that are done |
 //! | `folder` | the runs that exist, who works on them, and their removal |
 //! | `page` | a page of all runs, for people |
+//! | `status` | the status, log and errors of one run, for people and programs |
 
 mod file;
 mod folder;
 mod page;
+mod status;
 
 pub use file::{About, Answer, Answers, PART_DONE, Program, RunFile, Shard, key, row};
 pub use folder::{Found, Life, State, bring, find, folder, list, made, remove, turn};
 pub use page::page;
+pub use status::named;

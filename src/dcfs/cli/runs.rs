@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::Output;
 use super::{CatalogArg, again};
@@ -77,7 +77,7 @@ impl Runs {
                 let found = of.find()?;
                 runs::remove(&found)?;
                 let rows = count(found.rows);
-                out.line(format!("removed run {} and its {rows} rows", short(&found)))
+                out.line(format!("removed run {} and its {rows} rows", found.short()))
             }
             Some(Command::Merge(merge)) => merge.run(),
             None => self.list(out),
@@ -91,7 +91,7 @@ impl Runs {
             None => runs::list(&database),
         };
         if self.json {
-            let told: Vec<Value> = found.iter().map(told).collect();
+            let told: Vec<Value> = found.iter().map(Found::status).collect();
             return match (&self.id, &told[..]) {
                 (Some(_), [only]) => out.json(only),
                 _ => out.json(&told),
@@ -109,8 +109,8 @@ impl Runs {
             let about = &found.about;
             let rows = format!("{} of {}", count(found.rows), count(about.rows));
             table.row([
-                short(found).to_owned(),
-                name(found).to_owned(),
+                found.short().to_owned(),
+                found.makes().to_owned(),
                 about.input.clone(),
                 found.state.text().to_owned(),
                 rows,
@@ -132,7 +132,7 @@ impl Merge {
             runs::bring(&database, file)?;
         }
         let mut parts = runs::list(&database);
-        parts.retain(|found| found.about.shard.is_some() && name(found) == self.name);
+        parts.retain(|found| found.about.shard.is_some() && found.makes() == self.name);
         let Some(first) = parts.last() else {
             return Err(missing(format!(
                 "no parts of `{}`; `dcfs map --shard 1/4 ...` computes one",
@@ -188,19 +188,10 @@ impl Of {
     }
 }
 
-fn short(found: &Found) -> &str {
-    dcfs_work::map::short(&found.about.id)
-}
-
-/// The name of the resulting dataset; those of this catalog are shown without their namespace.
-fn name(found: &Found) -> &str {
-    found.about.name.strip_prefix("local.local.").unwrap_or(&found.about.name)
-}
-
 fn shown(found: &Found, out: &mut Output) -> Result<()> {
     let about = &found.about;
     out.line(format!("run      {}", about.id))?;
-    out.line(format!("makes    {} by `dcfs {}`", name(found), about.kind))?;
+    out.line(format!("makes    {} by `dcfs {}`", found.makes(), about.kind))?;
     out.line(format!("from     {}", about.input))?;
     out.line(format!("state    {}", found.state.text()))?;
     out.line(format!("rows     {} of {}", count(found.rows), count(about.rows)))?;
@@ -212,23 +203,4 @@ fn shown(found: &Found, out: &mut Output) -> Result<()> {
         Some(why) => out.line(format!("ended    {why}")),
         None => Ok(()),
     }
-}
-
-fn told(found: &Found) -> Value {
-    let about = &found.about;
-    json!({
-        "id": about.id,
-        "kind": about.kind,
-        "name": name(found),
-        "input": about.input,
-        "state": found.state.text(),
-        "rows": found.rows,
-        "of": about.rows,
-        "errors": found.errors,
-        "pid": about.pid,
-        "host": about.host,
-        "started": about.started,
-        "command": about.command,
-        "ended": found.ended,
-    })
 }
