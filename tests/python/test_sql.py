@@ -1,8 +1,10 @@
 """`dcfs sql`: a SELECT over datasets, printed, or saved as a version that DataChain reads."""
 
 import csv
+import errno
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -277,3 +279,72 @@ def test_a_save_that_fails_leaves_nothing(sql, writable):
     assert sql(endless, "--as", "endless", "--timeout", "1s", cwd=writable).returncode == 2
     assert sql("select 1 a", "--as", "lst__x", cwd=writable).returncode == 2
     assert sql.dcfs.ok("ls", cwd=writable) == before
+
+
+@pytest.fixture(scope="module")
+def answers(sql, shapes_catalog, tmp_path_factory):
+    """`/sql/` of a mount of the catalog of shapes."""
+    with sql.dcfs.mount(shapes_catalog, tmp_path_factory.mktemp("answers") / "mnt") as mount:
+        assert "sql" not in os.listdir(mount.path), "there by name, and not listed"
+        yield mount.path / "sql"
+
+
+@pytest.mark.mount
+def test_an_answer_is_a_file_by_name(sql, answers):
+    text = "select file.parent, count(*) n, avg(info.width) w from pets_sized group by all order by 1"
+    for ending in ("csv", "jsonl"):
+        file = answers / f"{text}.{ending}"
+        assert file.read_text() == sql.ok(text, "--format", ending)
+        assert file.stat().st_size == len(file.read_bytes())
+    lines = (answers / f"{text}.md").read_text().splitlines()
+    assert lines[:2] == ["| file.parent | n | w |", "| --- | --- | --- |"] and lines[2].startswith("| beagle | 6 | ")
+    half = "select info.width / 2 h from pets_sized order by 1 limit 1"
+    assert (answers / (half.replace("/", "\u2215") + ".csv")).read_text() == sql.ok(half, "--format", "csv")
+    (row,) = csv.DictReader((answers / "select * from catalog.datasets where name = 'growing'.csv").open())
+    assert row["versions"] == "3"
+    assert os.listdir(answers) == [] and not (answers / "notes.csv").exists() and not (answers / "select 1").exists()
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("select info.widht from pets_sized.csv", "did you mean `info.width`"),
+        ("select * from pets_sizd.jsonl", "did you mean `pets_sized`"),
+        ("select 1; drop table pets_sized.csv", ""),
+        ("with x as (select 1) delete from x.csv", ""),
+        ("with recursive x(n) as (select 1 union all select n+1 from x) select n from x.csv", "larger than 16 MiB"),
+    ],
+)
+def test_why_an_answer_is_refused_is_told_beside_it(answers, name, why):
+    with pytest.raises(OSError) as refused:
+        (answers / name).read_text()
+    assert refused.value.errno == errno.EINVAL
+    assert why in (answers / "_error" / name).read_text()
+    assert not (answers / "_error" / "select 1.csv").exists(), "nothing is wrong with it"
+
+
+@pytest.mark.mount
+def test_an_answer_follows_the_catalog(sql, writable, tmp_path):
+    text = "select count(*) n from copy.csv"
+    with sql.dcfs.mount(writable, tmp_path / "mnt") as mount:
+        file = mount.path / "sql" / text
+        with pytest.raises(OSError):
+            file.read_text()
+        sql.ok("select * from pets_sized", "--as", "copy", cwd=writable)
+        await_text(file, "n\n18\n")
+        sql.ok("select * from pets_sized limit 5", "--as", "copy", cwd=writable)
+        await_text(file, "n\n5\n")
+
+
+def await_text(file, want):
+    """Waits until the kernel asks again what a file holds."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if file.read_text() == want:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    assert file.read_text() == want

@@ -14,6 +14,7 @@
 //! | [`kernel`] | groups of the rows of a version, by the kernels of `expr` |
 //! | [`functions`], [`aggregates`] | functions of filters that SQLite lacks, and more |
 //! | [`shape`] | the schema of a result, for saving it as a version |
+//! | [`lines`] | rows of a result as text |
 //! | [`spool`] | rows on the disk until their types are known |
 
 mod aggregates;
@@ -22,6 +23,7 @@ mod functions;
 mod index;
 mod join;
 pub mod kernel;
+pub mod lines;
 pub mod question;
 mod shape;
 mod spool;

@@ -85,21 +85,26 @@ impl Question {
         self.found.iter().filter_map(|found| found.version.as_ref().map(|(of, _)| of))
     }
 
+    /// Whether it reads the table of runs.
+    pub fn is_of_runs(&self) -> bool {
+        self.statement.tables().iter().any(|table| table.name == "catalog.runs")
+    }
+
     /// The origin of each of its tables, for the shape of the result.
     pub fn origins(&self) -> Vec<Option<Origin>> {
         let origin = |found: &Found| found.version.as_ref().map(|(_, origin)| origin.clone());
         self.found.iter().map(origin).collect()
     }
 
-    /// The engine that runs it, and the statement to prepare on it. Columns that are not packed yet
-    /// are packed, and `each` is called with the progress. Kernels group and join where they can,
-    /// unless `by_kernels` is false.
+    /// The engine that runs it, and the statement to prepare on it; `packs` gives the pack of a version,
+    /// and may block. Columns that are not packed yet are packed, and `each` is called with the
+    /// progress. Kernels group and join where they can, unless `by_kernels` is false.
     ///
     /// # Errors
     /// Errors of the packs and the catalog.
     pub fn engine(
         &self,
-        packs: &Packs,
+        packs: &PacksOf<'_>,
         limits: Limits,
         by_kernels: bool,
         each: &(dyn Fn(Step) + Sync),
@@ -169,7 +174,7 @@ impl Question {
 /// a condition is not a filter.
 fn groups(
     catalog: &Arc<Catalog>,
-    packs: &Packs,
+    packs: &PacksOf<'_>,
     found: &[Found],
     grouped: &Grouped,
 ) -> Result<Option<Vec<Group>>> {
@@ -181,7 +186,7 @@ fn groups(
             Some(Ok(query)) => Some(query),
             None => None,
         };
-        ready.push((of, runtime()?.block_on(packs.get(of))?, filter));
+        ready.push((of, packs(of)?, filter));
     }
     let taking = |(of, pack, filter)| Taking { catalog, of, pack, filter };
     let taking: Vec<Taking<'_>> =
@@ -192,19 +197,18 @@ fn groups(
 /// The columns of the tables, packed if they were not yet.
 fn tables(
     catalog: &Arc<Catalog>,
-    packs: &Packs,
+    packs: &PacksOf<'_>,
     found: &[Found],
     columns: &[Vec<SqlColumn>],
     each: &(dyn Fn(Step) + Sync),
 ) -> Result<Vec<Option<Arc<TableColumns>>>> {
-    let runtime = runtime()?;
     let mut tables = Vec::new();
     for (found, columns) in found.iter().zip(columns) {
         let Some((of, _)) = &found.version else {
             tables.push(None);
             continue;
         };
-        let pack: Arc<Pack> = runtime.block_on(packs.get(of))?;
+        let pack: Arc<Pack> = packs(of)?;
         each(Step::Begins { rows: pack.row_count().into() });
         let wanted: Vec<_> = columns.iter().map(TableColumns::form).collect();
         let held = pack
@@ -221,9 +225,17 @@ fn tables(
     Ok(tables)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// Gives the packs of versions. May block.
+pub type PacksOf<'p> = dyn Fn(&VersionInfo) -> Result<Arc<Pack>> + 'p;
+
+/// Those of a command, which has no runtime of its own.
+///
+/// # Errors
+/// As [`Packs::get`].
+pub fn pack_of(packs: &Packs, of: &VersionInfo) -> Result<Arc<Pack>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.map_err(|error| Error::new(Kind::Broken, error))
+    let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
+    runtime.block_on(packs.get(of))
 }
 
 /// Reads columns of bytes, which are not packed.

@@ -16,16 +16,16 @@ use super::options::{parse_duration, parse_size};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, places, save, sharing, terminal, usage};
-use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::id::{RowId, VersionId};
+use dcfs_core::id::VersionId;
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::grid;
-use dcfs_core::render::rows::{Beside, Format as RowFormat, Layout};
+use dcfs_core::render::rows::Format as RowFormat;
 use dcfs_core::sql::quoted;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, Publication, Writer};
 use dcfs_data::pack::{Limits as PackLimits, Packs};
+use dcfs_data::sql::lines::Lines;
 use dcfs_data::sql::question::{self, Question, Step};
 use dcfs_data::sql::{self, Limits, Seen, Shape, Spool};
 use dcfs_disk::whole_file::WholeFile;
@@ -96,13 +96,49 @@ pub fn table(dataset: &DatasetRef) -> String {
 }
 
 impl Answering {
+    /// The catalog that statements read.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn catalog(&self) -> Result<Arc<Catalog>> {
+        Ok(Arc::new(self.asking.catalog.open()?))
+    }
+
+    /// Answers are printed so from here on.
+    pub fn print_as(&mut self, format: Format) {
+        (self.format, self.json) = (Some(format), false);
+    }
+
+    /// Refuses what says that an answer goes elsewhere.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn is_printed(&self) -> Result<()> {
+        match self.name.is_some() || self.output.is_some() {
+            true => Err(usage("`--as` and `--output` are for one statement; name it")),
+            false => Ok(()),
+        }
+    }
+
+    /// What would run, in lines.
+    ///
+    /// # Errors
+    /// What is wrong with the statement.
+    pub fn explain(&self, text: &str) -> Result<Vec<String>> {
+        Ok(self.question(&self.catalog()?, text)?.explain())
+    }
+
+    /// A statement over a catalog.
+    fn question(&self, catalog: &Arc<Catalog>, text: &str) -> Result<Question> {
+        let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
+        Question::read(catalog, places::usage(&cache, catalog.path()), text)
+    }
+
     /// Runs a statement, and prints or saves its answer.
     pub fn answer(&self, text: &str, out: &mut Output) -> Result<()> {
         let format = self.format()?;
-        let catalog = Arc::new(self.asking.catalog.open()?);
-        let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
-        let noted = places::usage(&cache, catalog.path());
-        let question = Question::read(&catalog, noted, text)?;
+        let catalog = self.catalog()?;
+        let question = self.question(&catalog, text)?;
         if self.explain {
             return question.explain().iter().try_for_each(|line| out.line(line));
         }
@@ -119,7 +155,10 @@ impl Answering {
                 progress.add(rows.saturating_sub(before));
             }
         };
-        let (mut engine, bound) = question.engine(&packs, self.limits(), !self.sqlite, &each)?;
+        let (mut engine, bound) = {
+            let packs = |of: &_| question::pack_of(&packs, of);
+            question.engine(&packs, self.limits(), !self.sqlite, &each)?
+        };
         progress.clear();
         let origins = question.origins();
         let ready = engine.prepare(bound)?;
@@ -266,22 +305,6 @@ fn print(
     }
 }
 
-/// The cells of a row, looked up by the column numbers of a schema.
-struct ByNumber<'c> {
-    cells: &'c [Cell<'c>],
-    numbers: &'c [usize],
-}
-
-impl dcfs_core::cell::Cells for ByNumber<'_> {
-    fn cell(&self, index: usize) -> Cell<'_> {
-        self.numbers
-            .get(index)
-            .and_then(|number| self.cells.get(*number))
-            .copied()
-            .unwrap_or_default()
-    }
-}
-
 /// The bytes before the first row, between two rows, and after the last.
 type Around = (&'static [u8], &'static [u8], &'static [u8]);
 
@@ -292,15 +315,13 @@ fn print_rows(
     shape: &Shape<'_>,
     out: &mut Output,
 ) -> Result<()> {
-    let layout = Layout::new(&shape.schema(), format, &[], Beside { path: false, id: false });
-    let numbers: Vec<usize> =
-        layout.columns().iter().filter_map(|name| name.parse().ok()).collect();
-    out.raw(layout.header())?;
+    let lines = Lines::new(shape, format);
+    out.raw(lines.header())?;
     out.raw(open)?;
     let (mut line, mut is_first) = (Vec::new(), true);
     ready.rows(&mut |cells| {
         line.clear();
-        layout.write(&mut line, RowId::new(0), &[], &ByNumber { cells, numbers: &numbers });
+        lines.write(&mut line, cells);
         if !between.is_empty() {
             line.truncate(line.len() - 1);
             if !is_first {

@@ -8,13 +8,12 @@ use serde_json::Value;
 
 use super::answer::{Answer, Fitting};
 use super::server::{Server, blocking};
-use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
-use dcfs_core::id::RowId;
 use dcfs_core::render::grid;
-use dcfs_core::render::rows::{Beside, Format, Layout};
+use dcfs_core::render::rows::Format;
 use dcfs_core::render::stranger::visible;
 use dcfs_core::time::Timestamp;
+use dcfs_data::sql::lines::Lines;
 use dcfs_data::sql::question::{self, Question};
 use dcfs_data::sql::{Limits, Shape};
 
@@ -41,8 +40,8 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     blocking(move || {
         let question = Question::read(&setup.catalog, setup.usage.clone(), &arguments.sql)?;
         question.note(Timestamp::of_system(SystemTime::now()));
-        let (mut engine, bound) =
-            question.engine(&setup.packs, Limits::default(), true, &|_| {})?;
+        let packs = |of: &_| question::pack_of(&setup.packs, of);
+        let (mut engine, bound) = question.engine(&packs, Limits::default(), true, &|_| {})?;
         let origins = question.origins();
         let ready = engine.prepare(bound)?;
         let results = question::results(&ready.columns(), bound.results.as_deref());
@@ -51,8 +50,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
         let columns = grid::columns(&schema);
         let number = |name: &str| name.parse::<usize>().unwrap_or_default();
         let numbers: Vec<usize> = columns.iter().map(|column| number(&column.column)).collect();
-        let layout = Layout::new(&schema, Format::Jsonl, &[], Beside { path: false, id: false });
-        let nested: Vec<usize> = layout.columns().iter().map(|name| number(name)).collect();
+        let lines = Lines::new(&shape, Format::Jsonl);
         let mut rows = Fitting::new(arguments.limit.unwrap_or(MOST_ROWS).clamp(1, MOST_ROWS));
         let names: Vec<String> =
             columns.iter().map(|column| visible(&column.title(), WIDEST)).collect();
@@ -64,7 +62,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
                 });
                 let texts: Vec<String> = texts.collect();
                 let mut line = Vec::new();
-                layout.write(&mut line, RowId::new(0), &[], &Numbered { cells, numbers: &nested });
+                lines.write(&mut line, cells);
                 // JSON has no infinity: then the text is the value.
                 let value = serde_json::from_slice(&line).unwrap_or_else(|_| {
                     let named = names.iter().cloned().zip(texts.iter().cloned().map(Value::from));
@@ -77,17 +75,4 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
         Ok(rows.answer("rows", "rows", NARROW))
     })
     .await
-}
-
-/// The cells of a row, looked up by the column numbers of a schema.
-struct Numbered<'c> {
-    cells: &'c [Cell<'c>],
-    numbers: &'c [usize],
-}
-
-impl Cells for Numbered<'_> {
-    fn cell(&self, index: usize) -> Cell<'_> {
-        let number = self.numbers.get(index);
-        number.and_then(|number| self.cells.get(*number)).copied().unwrap_or_default()
-    }
 }

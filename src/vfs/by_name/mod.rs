@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! /runs/<run>/  status.json  log  errors.jsonl    programs at work over files
+//! /sql/<statement>.csv|.jsonl|.md                 the answer to a SELECT
 //! ```
 //!
 //! What a folder holds are texts, made when somebody looks at one: `stat` makes it anew where it may be another by now, and
@@ -22,9 +23,10 @@ use dcfs_core::error::Result;
 use dcfs_core::kept::Kept;
 
 mod runs;
+mod sql;
 
 /// Every folder.
-static ALL: [&dyn Folder; 1] = [&runs::Runs];
+static ALL: [&dyn Folder; 2] = [&runs::Runs, &sql::Sql];
 
 /// Bytes of texts that are kept.
 const MOST: usize = 64 << 20;

@@ -1,0 +1,164 @@
+//! `/sql/<statement>.csv`, `.jsonl`, `.md`: the answer to a SELECT over the catalog's versions, as a file.
+//!
+//! A slash of the statement is U+2215 in the name, as in filters. A statement that is wrong, or whose answer is too large, is
+//! EINVAL, and the file of the same name in `/sql/_error/` says why.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::runtime::Handle as Runtime;
+
+use super::{Folder, Node};
+use crate::{Vfs, wrong};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::SLASH;
+use dcfs_core::render::rows::Format;
+use dcfs_core::render::stranger::on_terminal;
+use dcfs_core::time::Timestamp;
+use dcfs_data::sql::lines::{self, Lines};
+use dcfs_data::sql::question::{self, Question};
+use dcfs_data::sql::{Limits, Shape};
+use dcfs_data::usage::Usage;
+
+/// The folder.
+pub struct Sql;
+
+/// Bytes of an answer, at most: it is held in memory.
+const MOST: usize = 16 << 20;
+
+/// Memory that SQLite may take.
+const MEMORY: u64 = 512 << 20;
+
+/// Words that a statement begins with.
+const BEGINNINGS: [&str; 3] = ["select", "with", "values"];
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Lines(Format),
+    Markdown,
+}
+
+const FORMS: [(&str, Form); 3] = [
+    (".csv", Form::Lines(Format::Csv)),
+    (".jsonl", Form::Lines(Format::Jsonl)),
+    (".md", Form::Markdown),
+];
+
+impl Folder for Sql {
+    fn name(&self) -> &'static str {
+        "sql"
+    }
+
+    fn find(&self, vfs: &Arc<Vfs>, path: &str) -> Result<Option<Node>> {
+        if path.as_bytes() == wrong::NAME {
+            return Ok(Some(Node::Directory));
+        }
+        let (directory, name) = path.split_once('/').unwrap_or(("", path));
+        let Some((text, form)) = read(name) else { return Ok(None) };
+        let answer = answer(vfs, &text, form);
+        match (directory.as_bytes(), answer) {
+            (b"", answer) => Ok(Some(Node::File(answer?.into()))),
+            (wrong::NAME, Err(error))
+                if error.kind() == Kind::Invalid || error.kind() == Kind::Missing =>
+            {
+                Ok(Some(Node::File((on_terminal(&error.to_string()) + "\n").into())))
+            }
+            (wrong::NAME, Err(error)) => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    fn names(&self, _vfs: &Arc<Vfs>, _path: &str) -> Result<Vec<(String, bool)>> {
+        Ok(Vec::new())
+    }
+
+    fn stamp(&self, vfs: &Vfs) -> Result<Option<String>> {
+        Ok(Some(format!("{:?}", vfs.catalog.revision()?)))
+    }
+}
+
+/// The statement that a name is, and how its answer is written; `None` for a name that is none.
+fn read(name: &str) -> Option<(String, Form)> {
+    let (ending, form) = FORMS.into_iter().find(|(ending, _)| name.ends_with(ending))?;
+    let text = &name[..name.len() - ending.len()];
+    let first = text.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
+    let is_one = BEGINNINGS.iter().any(|beginning| first.eq_ignore_ascii_case(beginning));
+    is_one.then(|| (text.replace(SLASH, "/"), form))
+}
+
+fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
+    // What this user does is nobody else's to read.
+    let usage = if vfs.is_shared() { Usage::off() } else { vfs.usage() };
+    let question = Question::read(&vfs.catalog, usage, text).map_err(invalid)?;
+    if vfs.is_shared() && question.is_of_runs() {
+        return Err(Error::new(Kind::Invalid, "a mount that other users share tells of no runs"));
+    }
+    question.note(Timestamp::of_system(SystemTime::now()));
+    // The packs are those that the mount has open. A statement runs in a task that may block.
+    let packs = |of: &_| Runtime::current().block_on(vfs.packs.get(of));
+    let limits = Limits { time: vfs.timeout, memory: MEMORY };
+    let (mut engine, bound) = question.engine(&packs, limits, true, &|_| {})?;
+    let ready = engine.prepare(bound)?;
+    let results = question::results(&ready.columns(), bound.results.as_deref());
+    let origins = question.origins();
+    let shape = Shape::new(&results, &origins);
+    let mut out = Vec::new();
+    let fits = |out: &Vec<u8>| match out.len() > MOST {
+        true => Err(Error::new(Kind::Invalid, TOO_LARGE)),
+        false => Ok(()),
+    };
+    match form {
+        Form::Markdown => lines::markdown(ready, &shape, &mut |line| {
+            out.extend_from_slice(line);
+            fits(&out)
+        })?,
+        Form::Lines(format) => {
+            let lines = Lines::new(&shape, format);
+            out.extend_from_slice(lines.header());
+            ready.rows(&mut |cells| {
+                lines.write(&mut out, cells);
+                fits(&out)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+    }
+    Ok(out)
+}
+
+const TOO_LARGE: &str = "the answer is larger than 16 MiB; ask for less (limit, group by), or write it with `dcfs sql -o FILE`";
+
+/// A dataset that is not there is wrong with the statement, not with the name of the file.
+fn invalid(error: Error) -> Error {
+    match error.kind() {
+        Kind::Missing => Error::new(Kind::Invalid, error),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_statement_by_its_first_word_and_its_ending() {
+        let cases = [
+            ("select 1.csv", Some("select 1")),
+            ("SELECT a \u{2215} b from pets.jsonl", Some("SELECT a / b from pets")),
+            (
+                "with x as (select 1) select * from x.md",
+                Some("with x as (select 1) select * from x"),
+            ),
+            (" values (1).csv", Some(" values (1)")),
+            ("select(1).csv", Some("select(1)")),
+            ("selection.csv", None),
+            ("select 1", None),
+            (".csv", None),
+            ("delete from pets.csv", None),
+        ];
+        for (name, want) in cases {
+            assert_eq!(read(name).map(|(text, _)| text).as_deref(), want, "{name}");
+        }
+    }
+}
