@@ -325,6 +325,28 @@ def test_why_an_answer_is_refused_is_told_beside_it(answers, name, why):
 
 
 @pytest.mark.mount
+def test_rows_are_counted_by_their_values_in_a_file(sql, answers, shapes_catalog):
+    version = answers.parent / "datasets" / "pets_sized"
+    group = version / "_views" / "group"
+    file = group / "file.parent,avg=info.width,max=file.stem.csv"
+    rows = list(csv.DictReader(file.open()))
+    assert list(rows[0]) == ["file.parent", "rows", "share", "avg(info.width)", "max(file.stem)"]
+    assert file.stat().st_size == len(file.read_bytes())
+    told = sql.rows("select file.parent, count(*) n, avg(info.width) w, max(file.stem) s from pets_sized group by all order by 2 desc, 1")
+    for row, want in zip(rows, told, strict=True):
+        assert [row["file.parent"], int(row["rows"]), float(row["avg(info.width)"]), row["max(file.stem)"]] == list(want.values())
+        assert float(row["share"]) == want["n"] / 18
+    narrowed = version / "info.width > 300" / "_views" / "group" / "file.parent,file.ext.csv"
+    counted = json.loads(sql.dcfs.ok("count", "pets_sized", "--by", "file.parent,file.ext", "--where", "info.width > 300", "--json", cwd=shapes_catalog))
+    assert [[row["file.parent"], int(row["rows"])] for row in csv.DictReader(narrowed.open())] == [[row["file.parent"], row["rows"]] for row in counted]
+    assert os.listdir(group) == [] and not (group / "file.parent").exists()
+    for name, why in {"width.csv": "did you mean `info.width`", "file.parent,mean=info.width.csv": "no `mean=`", "file.ext,sum=file.ext.csv": "holds no numbers"}.items():
+        with pytest.raises(OSError) as refused:
+            (group / name).read_text()
+        assert refused.value.errno == errno.EINVAL and why in (group / "_error" / name).read_text()
+
+
+@pytest.mark.mount
 def test_an_answer_follows_the_catalog(sql, writable, tmp_path):
     text = "select count(*) n from copy.csv"
     with sql.dcfs.mount(writable, tmp_path / "mnt") as mount:

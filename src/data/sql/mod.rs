@@ -12,12 +12,14 @@
 //! | [`index`] | a hash index of rows by value, for joins |
 //! | [`join`] | pairs of rows of two versions |
 //! | [`kernel`] | groups of the rows of a version, by the kernels of `expr` |
+//! | [`counts`] | the number of rows per value |
 //! | [`functions`], [`aggregates`] | functions of filters that SQLite lacks, and more |
 //! | [`shape`] | the schema of a result, for saving it as a version |
 //! | [`lines`] | rows of a result as text |
 //! | [`spool`] | rows on the disk until their types are known |
 
 mod aggregates;
+pub mod counts;
 mod engine;
 mod functions;
 mod index;

@@ -5,15 +5,15 @@ use serde::Serialize;
 use super::asking::{Asked, AskingArgs};
 use super::complete;
 use super::output::Output;
-use super::{terminal, usage, warn};
+use super::{terminal, warn};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{Query, Val};
-use dcfs_core::name::{DatasetRef, nearest};
+use dcfs_core::name::DatasetRef;
 use dcfs_core::render::grid::{self, Column};
 use dcfs_core::schema::ValueType;
-use dcfs_core::sql::{FoldKind, Known, SqlColumn};
+use dcfs_core::sql::{Known, SqlColumn};
 use dcfs_core::time::Timestamp;
-use dcfs_data::sql::kernel;
+use dcfs_data::sql::counts::{self, Counts, share};
 
 /// Print the number of rows of a dataset, or of those that pass a filter; with --by, the number for each value
 #[derive(Debug, clap::Args)]
@@ -83,60 +83,19 @@ impl Count {
     fn by_value(&self, asked: &Asked, query: Option<&Query>, out: &mut Output) -> Result<()> {
         let known = Known::of(&asked.schema);
         let keys: Vec<SqlColumn> =
-            self.by.iter().map(|name| key(&known, name)).collect::<Result<_>>()?;
+            self.by.iter().map(|name| counts::key(&known, name)).collect::<Result<_>>()?;
         let pack = asked.pack()?;
         let selected = query.map(|query| asked.select(&pack, query)).transpose()?;
         let within = selected.as_ref().map(|selected| &*selected.rows);
         let version = (&*asked.catalog, &asked.of);
-        let folds = [(FoldKind::Rows, None)];
-        let groups = kernel::of_rows(version, &pack, within, &keys, &folds)?;
-        let groups = groups.ok_or_else(|| {
-            let names = self.by.join(", ");
-            usage(format!("`{names}` has so many different values that counting them needs too much memory; \
-                           `dcfs sql 'select {names}, count(*) from ... group by all'` counts them on the disk"))
-        })?;
-        let rows = |values: &[Val<'_>]| match values.first() {
-            Some(Val::Int(rows)) => rows.unsigned_abs(),
-            _ => 0,
-        };
-        let mut counted: Vec<(Vec<Val<'static>>, u64)> =
-            groups.into_iter().map(|(keys, values)| (keys, rows(&values))).collect();
-        let total: u64 = counted.iter().map(|(_, rows)| rows).sum();
-        // Groups are sorted by value; the sort is stable, so that order remains among equal counts.
-        counted.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-        let all = counted.len();
-        counted.truncate(if self.limit == 0 { all } else { self.limit });
+        let mut counts = counts::count(version, &pack, within, keys, Vec::new())?;
+        let all = counts.groups.len();
+        counts.groups.truncate(if self.limit == 0 { all } else { self.limit });
         match self.json {
-            true => tell_json(&keys, &counted, total, out),
-            false => tell_grid(&keys, &counted, total, all, out),
+            true => tell_json(&counts, out),
+            false => tell_grid(&counts, all, out),
         }
     }
-}
-
-/// A column that rows can be grouped by.
-fn key(known: &Known, name: &str) -> Result<SqlColumn> {
-    if let Some(column) = known.find(name) {
-        return match column.value.is_scalar() {
-            true => Ok(column.clone()),
-            false => Err(usage(format!(
-                "`{name}` holds lists, JSON or bytes, which cannot be counted by value"
-            ))),
-        };
-    }
-    let names = || known.columns.iter().map(|column| column.name.as_str());
-    let near = match known.model(name).first() {
-        Some(first) => vec![first.name.clone()],
-        None => nearest::to(name, names()),
-    };
-    let ending = format!(".{name}");
-    let near = match near.is_empty() {
-        true => {
-            names().filter(|known| known.ends_with(&ending)).take(3).map(str::to_owned).collect()
-        }
-        false => near,
-    };
-    let hint = nearest::hint(&near, "`dcfs schema` lists what there is");
-    Err(usage(format!("no column `{name}` to count by{hint}")))
 }
 
 /// A value as JSON.
@@ -157,61 +116,48 @@ fn json(column: &SqlColumn, value: &Val<'_>) -> serde_json::Value {
     }
 }
 
-fn tell_json(
-    keys: &[SqlColumn],
-    counted: &[(Vec<Val<'static>>, u64)],
-    total: u64,
-    out: &mut Output,
-) -> Result<()> {
-    let one = |(values, rows): &(Vec<Val<'static>>, u64)| {
+fn tell_json(counts: &Counts, out: &mut Output) -> Result<()> {
+    let one = |(values, rows, _): &(Vec<Val<'static>>, u64, Vec<Val<'static>>)| {
         let mut object = serde_json::Map::new();
-        for (key, value) in keys.iter().zip(values) {
+        for (key, value) in counts.keys.iter().zip(values) {
             object.insert(key.name.clone(), json(key, value));
         }
         object.insert("rows".into(), (*rows).into());
-        object.insert("share".into(), share(*rows, total).into());
+        object.insert("share".into(), share(*rows, counts.total).into());
         serde_json::Value::Object(object)
     };
-    out.json(&counted.iter().map(one).collect::<Vec<_>>())
+    out.json(&counts.groups.iter().map(one).collect::<Vec<_>>())
 }
 
-fn share(rows: u64, total: u64) -> f64 {
-    if total == 0 { 0.0 } else { rows as f64 / total as f64 }
-}
-
-fn tell_grid(
-    keys: &[SqlColumn],
-    counted: &[(Vec<Val<'static>>, u64)],
-    total: u64,
-    all: usize,
-    out: &mut Output,
-) -> Result<()> {
+fn tell_grid(counts: &Counts, all: usize, out: &mut Output) -> Result<()> {
     let column = |name: &str, value: &ValueType| Column {
         signal: name.to_owned(),
         field: String::new(),
         column: String::new(),
         value: value.clone(),
     };
-    let mut columns: Vec<Column> = keys.iter().map(|key| column(&key.name, &key.value)).collect();
+    let mut columns: Vec<Column> =
+        counts.keys.iter().map(|key| column(&key.name, &key.value)).collect();
     columns.extend([column("rows", &ValueType::Int), column("share", &ValueType::Float)]);
-    let rows: Vec<Vec<String>> = counted
+    let rows: Vec<Vec<String>> = counts
+        .groups
         .iter()
-        .map(|(values, rows)| {
+        .map(|(values, rows, _)| {
             let mut texts: Vec<String> = columns
                 .iter()
                 .zip(values)
                 .map(|(column, value)| column.text(value.into()))
                 .collect();
-            texts.extend([rows.to_string(), format!("{:.2}%", share(*rows, total) * 100.0)]);
+            texts.extend([rows.to_string(), format!("{:.2}%", share(*rows, counts.total) * 100.0)]);
             texts
         })
         .collect();
     let layout = grid::Layout::fit(&columns, &rows, terminal::width(&std::io::stdout()));
     out.text(&layout.header(&columns))?;
     rows.iter().try_for_each(|row| out.text(&layout.line(row)))?;
-    if counted.len() < all {
+    if counts.groups.len() < all {
         out.line("")?;
-        out.line(format_args!("[{} of {all} values]", counted.len()))?;
+        out.line(format_args!("[{} of {all} values]", counts.groups.len()))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //!          webdataset/<options>/<n>.tar shards for WebDataset
 //!          yolo/, coco/                 pictures with boxes, for Ultralytics and pycocotools
 //!          gallery/page-0001.html       pages to look at
+//!          group/<columns>.csv          how many rows have which values
 //! ```
 //!
 //! A directory consists of *nodes*, which have nothing but an inode number ([`ViewNode`]), and of *views*,
@@ -40,6 +41,7 @@ mod coco;
 mod diff;
 mod epochs;
 mod gallery;
+mod group;
 mod hugging_face;
 mod layout;
 mod queries;
@@ -50,7 +52,7 @@ mod yolo;
 
 /// Every directory, in the order of listings and pages. Its index is its number, which is part of inode
 /// numbers: new ones are appended.
-static ALL: [&dyn Directory; 11] = [
+static ALL: [&dyn Directory; 12] = [
     &by::By,
     &rows::Rows,
     &hugging_face::HuggingFace,
@@ -62,6 +64,7 @@ static ALL: [&dyn Directory; 11] = [
     &yolo::Yolo,
     &coco::Coco,
     &gallery::Gallery,
+    &group::Group,
 ];
 
 const PAGE: &[u8] = b"_README.md";

@@ -9,7 +9,7 @@
 //! | `layout` | compiles a schema into the steps of each format |
 //! | [`json`], [`csv`] | one cell in each format |
 
-mod csv;
+pub mod csv;
 pub mod json;
 mod layout;
 

@@ -1,0 +1,123 @@
+//! `_views/group/<column>[,<column>][,avg=<column>].csv`: how many rows of a view have which values.
+//!
+//! By name alone, for any columns will do. Why a name is refused stands in `group/_error/<name>`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dcfs_core::error::{Kind, Result};
+use dcfs_core::render::stranger::on_terminal;
+use dcfs_core::schema::Schema;
+use dcfs_core::sql::Known;
+use dcfs_data::sql::counts::{self, Sum};
+
+use super::{At, Directory, Shape, inode};
+use crate::handles::Handle;
+use crate::inode::{Inode, Slot, ViewNode};
+use crate::{Entry, FOREVER, Vfs, wrong};
+
+/// Rows counted by their values.
+pub struct Group;
+
+const NUMBER: u8 = 11;
+
+/// The nodes: the top; a table; `_error`, and what is in it. Tables and errors have the number of their name
+/// ([`wrong::Notes`]).
+const TABLE: u8 = 1;
+const ERRORS: u8 = 2;
+const ERROR: u8 = 3;
+
+impl Directory for Group {
+    fn number(&self) -> u8 {
+        NUMBER
+    }
+
+    fn name(&self) -> &'static str {
+        "group"
+    }
+
+    fn help(&self, _schema: &Schema) -> String {
+        "## group/\n\n\
+         How many rows have which values of one column or several, most first, with their share; and what is added up of\n\
+         others: `count=`, `sum=`, `avg=`, `min=`, `max=`. Any name will do, none is listed:\n\n    \
+         cat group/file.parent.csv\n    \
+         cat group/file.ext,file.parent,avg=file.size.csv\n"
+            .into()
+    }
+
+    fn shape(&self, kind: u8) -> Shape {
+        if matches!(kind, TABLE | ERROR) { Shape::File } else { Shape::Directory }
+    }
+
+    fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
+        if at.node.kind == 0 && name == wrong::NAME {
+            return Ok(Entry::Found(at.directory(ERRORS, 0)));
+        }
+        let columns = std::str::from_utf8(name).ok().and_then(|name| name.strip_suffix(".csv"));
+        let Some(columns) = columns.filter(|columns| !columns.is_empty()) else {
+            return Ok(Entry::Absent(FOREVER));
+        };
+        let node = ViewNode { number: at.vfs.notes.number(columns), ..at.node };
+        let table = At { node: ViewNode { kind: TABLE, ..node }, ..at };
+        match (at.node.kind, found(table)) {
+            (0, Ok(_)) => Ok(Entry::Found(at.file(TABLE, node.number)?)),
+            (0, Err(error)) => Err(error),
+            (_, Err(error)) if error.kind() == Kind::Invalid => {
+                Ok(Entry::Found(at.file(ERROR, node.number)?))
+            }
+            (_, Err(error)) => Err(error),
+            (_, Ok(_)) => Ok(Entry::Absent(FOREVER)),
+        }
+    }
+
+    fn open(&self, at: At<'_>) -> Result<Handle> {
+        let table = At { node: ViewNode { kind: TABLE, ..at.node }, ..at };
+        let text = match (at.node.kind, found(table)) {
+            (TABLE, found) => (*found?).clone(),
+            (_, Err(error)) => Bytes::from(on_terminal(&error.to_string()) + "\n"),
+            (_, Ok(_)) => return Err(at.unknown()),
+        };
+        Ok(Handle::Text(text))
+    }
+
+    fn up(&self, slot: Slot, node: ViewNode) -> Inode {
+        match node.kind {
+            ERRORS => inode(NUMBER, slot, 0, 0),
+            _ => Inode::Views(slot),
+        }
+    }
+
+    fn path(&self, vfs: &Vfs, _slot: Slot, node: ViewNode) -> String {
+        let name = |above: &str| match vfs.notes.text(node.number) {
+            Some(columns) => format!("/_views/group{above}/{columns}.csv"),
+            None => format!("/_views/group{above}/(name {})", node.number),
+        };
+        match node.kind {
+            TABLE => name(""),
+            ERROR => name("/_error"),
+            ERRORS => "/_views/group/_error".into(),
+            _ => "/_views/group".into(),
+        }
+    }
+}
+
+/// The table of a node, as long as there is room for it.
+fn found(at: At<'_>) -> Result<Arc<Bytes>> {
+    at.kept(at.node, Bytes::len, || made(at))
+}
+
+fn made(at: At<'_>) -> Result<Bytes> {
+    let columns = at.vfs.notes.text(at.node.number).ok_or_else(|| at.unknown())?;
+    let known = Known::of(&*at.place.view.schema(&at.vfs.catalog)?);
+    let (mut keys, mut sums) = (Vec::new(), Vec::new());
+    for part in columns.split(',') {
+        match part.split_once('=') {
+            Some((kind, column)) => sums.push(Sum::read(&known, kind.trim(), column.trim())?),
+            None => keys.push(counts::key(&known, part.trim())?),
+        }
+    }
+    let version = (&*at.vfs.catalog, &at.place.view.of);
+    let within = at.place.set().map(|set| set.rows());
+    let counted = counts::count(version, &at.place.pack, within.map(|rows| &**rows), keys, sums)?;
+    Ok(counted.csv().into())
+}
