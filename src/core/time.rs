@@ -127,6 +127,22 @@ impl Timestamp {
         Some(Self(seconds * 1_000_000 + micros))
     }
 
+    /// Year, month, day and hour, in UTC; `None` beyond the years that there is a calendar for.
+    pub fn parts(self) -> Option<[i64; 4]> {
+        let time = DateTime::from_timestamp_micros(self.0)?;
+        Some([time.year().into(), time.month().into(), time.day().into(), time.hour().into()])
+    }
+
+    /// The midnight before, in UTC.
+    pub const fn midnight(self) -> Self {
+        const DAY: i64 = 24 * 3600 * 1_000_000;
+        // Saturates in the first day that there is.
+        Self(match self.0.checked_sub(self.0.rem_euclid(DAY)) {
+            Some(micros) => micros,
+            None => i64::MIN,
+        })
+    }
+
     /// The same time for the kernel.
     pub fn to_system(self) -> SystemTime {
         let distance = Duration::from_micros(self.0.unsigned_abs());

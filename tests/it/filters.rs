@@ -87,6 +87,12 @@ fn cells(n: usize, unique: bool) -> Vec<Cell> {
 fn fixture(count: usize, unique: bool) -> Fixture {
     let home = tempfile::tempdir().expect("a folder");
     let writer = CatalogBuilder::new(home.path());
+    let key = awkward(&writer, "a", count, unique);
+    opened(home, &writer, key)
+}
+
+/// Saves a version of so many rows of awkward values.
+pub fn awkward(writer: &CatalogBuilder, name: &str, count: usize, unique: bool) -> i64 {
     let rows = (0..count).map(|n| {
         let folder = ["a", "ab", "a/b", ".a", "A", "a%b"][n % 6];
         let path = format!("{folder}/{}{n}.tar.gz", if n % 2 == 0 { "." } else { "" });
@@ -94,8 +100,8 @@ fn fixture(count: usize, unique: bool) -> Fixture {
             .into_iter()
             .fold(row().file(file("s3://b", path)), |row, cell| row.cell(cell))
     });
-    let version = writer.dataset("a").version("1.0.0").file_column("file");
-    let key = version
+    let version = writer.dataset(name).version("1.0.0").file_column("file");
+    version
         .column("n", "INTEGER", "int")
         .column("m", "INTEGER", "Optional[int]")
         .column("x", "FLOAT", "float")
@@ -106,8 +112,7 @@ fn fixture(count: usize, unique: bool) -> Fixture {
         .column("c", "BOOLEAN", "Optional[bool]")
         .column("w", "DATETIME", "Optional[datetime]")
         .rows(rows)
-        .save();
-    opened(home, &writer, key)
+        .save()
 }
 
 /// The one version of a catalog, packed.
@@ -330,6 +335,39 @@ fn filters_select_what_sql_selects() {
     let fixture = fixture(700, false);
     let config = ProptestConfig { cases: 1500, max_shrink_iters: 300, ..ProptestConfig::default() };
     proptest!(config, |(filter in condition())| fixture.agrees(&filter));
+}
+
+#[test]
+fn parts_of_datetimes_and_sizes_are_what_they_say() {
+    let fixture = fixture(300, false);
+    let part = |at, length| format!("CAST(substr(w, {at}, {length}) AS INTEGER)");
+    let cases = [
+        ("year(w) = 2024", format!("{} = 2024", part(1, 4))),
+        (
+            "year(w) < 2000 or hour(w) = 23",
+            format!("{} < 2000 OR {} = 23", part(1, 4), part(12, 2)),
+        ),
+        ("month(w) in (1, 2)", format!("{} IN (1, 2)", part(6, 2))),
+        ("day(w) + 1 = 3", format!("{} + 1 = 3", part(9, 2))),
+        ("date(w) = \"2024-01-02\"", "substr(w, 1, 10) = '2024-01-02'".to_owned()),
+        ("date(w) < \"2024-01-02\"", "substr(w, 1, 10) < '2024-01-02'".to_owned()),
+        ("date(w) = date(\"1969-12-31 12:00:00\")", "substr(w, 1, 10) = '1969-12-31'".to_owned()),
+        ("year(w) is null", "w IS NULL".to_owned()),
+        ("n > 0.4k and n < 1KiB", "n > 400 AND n < 1024".to_owned()),
+        ("x between 0.5 and 1kB", "x BETWEEN 0.5 AND 1000".to_owned()),
+        ("n in (7, 9PB)", "n IN (7, 9000000000000000)".to_owned()),
+    ];
+    for (ours, sql) in cases {
+        fixture.agrees(&both(ours, sql));
+    }
+    for (text, message) in [
+        ("year(s) = 1", "expected a datetime; `s` is a string"),
+        ("n > 10x", "`10x` is not a value"),
+        ("year(w, 1) = 1", "call it as `year(datetime)`"),
+    ] {
+        let told = expr::check(text, &fixture.schema).expect_err(text).to_string();
+        assert!(told.contains(message), "{text}: {told}");
+    }
 }
 
 /// An integer and a real that are equal lead to different products.

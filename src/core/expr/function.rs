@@ -27,13 +27,20 @@ pub enum Function {
     Coalesce,
     /// Whether a list has an item.
     Contains,
+    /// Parts of a datetime, in UTC: whole numbers.
+    Year,
+    Month,
+    Day,
+    Hour,
+    /// The midnight before a datetime, in UTC.
+    Date,
 }
 
 /// The type of the items that [`Function::Split`] gives.
 static PIECE: crate::schema::ValueType = crate::schema::ValueType::Text;
 
 impl Function {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Lower,
         Self::Upper,
         Self::Length,
@@ -45,6 +52,11 @@ impl Function {
         Self::Least,
         Self::Coalesce,
         Self::Contains,
+        Self::Year,
+        Self::Month,
+        Self::Day,
+        Self::Hour,
+        Self::Date,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -60,6 +72,11 @@ impl Function {
             Self::Least => "least",
             Self::Coalesce => "coalesce",
             Self::Contains => "contains",
+            Self::Year => "year",
+            Self::Month => "month",
+            Self::Day => "day",
+            Self::Hour => "hour",
+            Self::Date => "date",
         }
     }
 
@@ -77,6 +94,11 @@ impl Function {
             Self::Least => "least(a, b, ...)",
             Self::Coalesce => "coalesce(a, b, ...)",
             Self::Contains => "contains(list, item)",
+            Self::Year => "year(datetime)",
+            Self::Month => "month(datetime)",
+            Self::Day => "day(datetime)",
+            Self::Hour => "hour(datetime)",
+            Self::Date => "date(datetime)",
         }
     }
 
@@ -88,6 +110,7 @@ impl Function {
     pub const fn takes(self) -> (usize, usize) {
         match self {
             Self::Lower | Self::Upper | Self::Length | Self::Abs => (1, 1),
+            Self::Year | Self::Month | Self::Day | Self::Hour | Self::Date => (1, 1),
             Self::Replace => (3, 3),
             Self::Split => (2, 3),
             Self::Round => (1, 2),
@@ -100,7 +123,8 @@ impl Function {
     pub fn gives(self, arguments: &[Expr]) -> Type<'_> {
         match self {
             Self::Lower | Self::Upper | Self::Replace => Type::Text,
-            Self::Length => Type::Int,
+            Self::Length | Self::Year | Self::Month | Self::Day | Self::Hour => Type::Int,
+            Self::Date => Type::Time,
             Self::Split => Type::List(&PIECE),
             Self::Round => Type::Float,
             Self::Contains => Type::Bool,

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use dcfs_core::expr::{Regexp, Wild};
 use dcfs_core::json;
+use dcfs_core::time::Timestamp;
 
 /// The longest list that is parsed, in bytes.
 const LONGEST: usize = 16 << 20;
@@ -27,6 +28,10 @@ pub fn add(connection: &Connection) -> Result<()> {
     scalar("contains", 2, contains)?;
     scalar("split", 2, split)?;
     scalar("split", 3, split)?;
+    scalar("year", 1, |context| part(context, 0))?;
+    scalar("month", 1, |context| part(context, 1))?;
+    scalar("day", 1, |context| part(context, 2))?;
+    scalar("hour", 1, |context| part(context, 3))?;
     scalar("greatest", -1, |context| extreme(context, std::cmp::Ordering::Greater))?;
     scalar("least", -1, |context| extreme(context, std::cmp::Ordering::Less))?;
     scalar("cosine_distance", 2, |context| distance(context, cosine))?;
@@ -77,6 +82,16 @@ fn text(value: ValueRef<'_>) -> Option<Vec<u8>> {
         ValueRef::Integer(n) => Some(n.to_string().into_bytes()),
         ValueRef::Real(x) => Some(format!("{x:?}").into_bytes()),
     }
+}
+
+/// A part of a datetime, as [`Timestamp::parts`] numbers them.
+fn part(context: &Context<'_>, number: usize) -> Result<Value> {
+    let text = match context.get_raw(0) {
+        ValueRef::Text(text) => std::str::from_utf8(text).ok(),
+        _ => None,
+    };
+    let parts = text.and_then(Timestamp::parse).and_then(Timestamp::parts);
+    Ok(parts.map_or(Value::Null, |parts| Value::Integer(parts[number])))
 }
 
 fn truth(is: bool) -> Value {

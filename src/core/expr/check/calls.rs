@@ -9,6 +9,7 @@ use crate::expr::syntax::{Kind, Literal, Node};
 use crate::expr::typed::{Column, Expr, Form, Metric, Target, Type, Value};
 use crate::name::nearest;
 use crate::schema::ValueType;
+use crate::time::Timestamp;
 
 impl Checker<'_> {
     pub(super) fn call(&self, name: &str, arguments: &[Node], span: Span) -> Result<Expr> {
@@ -49,6 +50,28 @@ impl Checker<'_> {
             }
             Function::Greatest | Function::Least | Function::Coalesce => self.alike(nodes),
             Function::Contains => self.contained(nodes),
+            Function::Year | Function::Month | Function::Day | Function::Hour | Function::Date => {
+                Ok(vec![self.moment(&nodes[0])?])
+            }
+        }
+    }
+
+    /// A datetime: of a column, or in quotes.
+    fn moment(&self, node: &Node) -> Result<Expr> {
+        let expr = match &node.kind {
+            Kind::Literal(Literal::Text(text)) => match Timestamp::parse(text) {
+                Some(time) => Expr::Value(Value::Time(time)),
+                None => self.value(node)?,
+            },
+            _ => self.value(node)?,
+        };
+        match expr.kind() {
+            Type::Time | Type::Null => Ok(expr),
+            kind => {
+                let message =
+                    format!("expected a datetime; `{}` is {}", shown(&expr), kind.words());
+                Err(Error::new(node.span.clone(), message))
+            }
         }
     }
 

@@ -236,6 +236,9 @@ impl Checker<'_> {
                 let text = self.text[node.span.clone()].trim_matches(is_around);
                 Expr::Value(Value::Text(text.to_owned()))
             }
+            (Type::Int | Type::Float, Kind::Bare(word, None)) if size(word).is_some() => {
+                Expr::Value(Value::Int(size(word).unwrap_or(0)))
+            }
             (Type::Time, Kind::Literal(Literal::Text(text))) => match Timestamp::parse(text) {
                 Some(time) => Expr::Value(Value::Time(time)),
                 None => {
@@ -321,6 +324,27 @@ impl Checker<'_> {
             }
         }
         Ok(Expr::IsNull(self.value(of)?.into()))
+    }
+}
+
+/// The number that `10k`, `1.5MB` or `64KiB` is: `k`, `M`, `G`, `T`, `P` are powers of 1000, as for a disk; with `i`, of 1024.
+fn size(word: &str) -> Option<i64> {
+    let end = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
+    let (number, unit) = word.split_at(end);
+    let unit = unit.strip_suffix(['B', 'b']).unwrap_or(unit);
+    let (unit, base) = match unit.strip_suffix(['i', 'I']) {
+        Some(unit) => (unit, 1024_i64),
+        None => (unit, 1000),
+    };
+    let powers = ["k", "m", "g", "t", "p"];
+    let power = 1 + powers.iter().position(|known| known.eq_ignore_ascii_case(unit))?;
+    let of = base.checked_pow(u32::try_from(power).ok()?)?;
+    match number.parse::<i64>() {
+        Ok(number) => number.checked_mul(of),
+        Err(_) => {
+            let bytes = number.parse::<f64>().ok()? * of as f64;
+            (bytes < 9e18).then(|| bytes.round() as i64)
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::expr::function::{Function, LONGEST};
 use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::syntax::Arithmetic;
 use crate::schema::ValueType;
+use crate::time::Timestamp;
 
 /// The values of a block's rows, NULL for rows that are not wanted.
 pub type Values<'v> = Vec<Val<'v>>;
@@ -220,6 +221,11 @@ fn apply<'v>(function: Function, arguments: Vec<Val<'v>>, of: &ValueType) -> Opt
         Function::Contains => {
             Val::of_truth(Some(dig::contains(arguments[0].text()?, of, &arguments[1])?))
         }
+        Function::Year => Val::Int(Timestamp::from_micros(count(0)?).parts()?[0]),
+        Function::Month => Val::Int(Timestamp::from_micros(count(0)?).parts()?[1]),
+        Function::Day => Val::Int(Timestamp::from_micros(count(0)?).parts()?[2]),
+        Function::Hour => Val::Int(Timestamp::from_micros(count(0)?).parts()?[3]),
+        Function::Date => Val::Int(Timestamp::from_micros(count(0)?).midnight().micros()),
         Function::Coalesce => return None,
     })
 }
