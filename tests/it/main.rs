@@ -7,6 +7,7 @@ mod filters;
 mod floors;
 mod mount;
 mod pack;
+mod selects;
 mod shared;
 mod store;
 mod stores;
