@@ -5,7 +5,9 @@ import errno
 import io
 import json
 import os
+import pty
 import random
+import select
 import shutil
 import signal
 import sqlite3
@@ -370,3 +372,61 @@ def await_text(file, want):
             pass
         time.sleep(0.1)
     assert file.read_text() == want
+
+
+class Shell:
+    """`dcfs sql` on a terminal of its own."""
+
+    def __init__(self, dcfs, folder):
+        self.primary, secondary = pty.openpty()
+        environment = dcfs.environment | {"TERM": "xterm"}
+        self.process = subprocess.Popen(
+            [mounts.DCFS, "sql"], cwd=folder, env=environment, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
+        )
+        os.close(secondary)
+        self.said = ""
+        self.until("dcfs> ")
+
+    def until(self, text):
+        """What it says until it says this."""
+        deadline = time.monotonic() + 30
+        while text not in self.said:
+            assert time.monotonic() < deadline and select.select([self.primary], [], [], 30)[0], self.said
+            try:
+                self.said += os.read(self.primary, 65536).decode(errors="replace")
+            except OSError:
+                raise AssertionError(self.said) from None
+        told, _, self.said = self.said.partition(text)
+        return told
+
+    def type(self, text):
+        os.write(self.primary, text.encode())
+
+
+def test_a_shell_answers_one_statement_after_another(sql, shapes_catalog):
+    shell = Shell(sql.dcfs, shapes_catalog)
+    shell.type("select count(*) * 1000 as thousands\r")
+    shell.type("from pets_sized;\r")
+    shell.until("18000")
+    shell.type("select min(info.wi\x1b[D\x1b[C from pets_sized;\r")
+    shell.until("dcfs: ")
+    shell.type("select count(*) * 1001 n from pets_siz\t;\r")
+    shell.until("18018")
+    shell.type("\\d\r")
+    shell.until("growing")
+    shell.type("\\d pets_sized\r")
+    shell.until("info.width")
+    shell.type("\\f json\r")
+    shell.type("select 7 as seven;\r")
+    shell.until('{"seven": 7}')
+    shell.type("\\e select count(*) from pets_sized\r")
+    shell.until("kernels over packed columns")
+    shell.type("\\nothing\r")
+    shell.until("no command")
+    shell.type("select 'given up\x03")
+    shell.type("\\q\r")
+    assert shell.process.wait(timeout=30) == 0
+    history = (sql.dcfs.home / "state" / "dcfs" / "sql_history").read_text()
+    assert "18018" not in history and "pets_sized" in history
+    assert sql(input="select 3 as three", *["--json"]).stdout == '{"three": 3}\n', "without a terminal, the statement is what stands there"
+    os.close(shell.primary)

@@ -14,7 +14,7 @@ mod known;
 mod lex;
 mod scan;
 
-pub use bind::{Bound, Hint, ResultColumn};
+pub use bind::{AGGREGATES, Bound, Hint, ResultColumn};
 pub use grouped::{FoldKind, GROUPS, Grouped, Of};
 pub use known::{Known, SqlColumn};
 pub use scan::Table;

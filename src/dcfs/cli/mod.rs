@@ -85,6 +85,7 @@ mod sample;
 pub mod save;
 pub mod selecting;
 pub mod sharing;
+mod shell;
 pub mod show;
 pub mod skill;
 pub mod sql;

@@ -1,17 +1,18 @@
 //! `dcfs sql`: a SELECT over datasets, printed or saved as a version.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use super::answering::Answering;
 use super::output::Output;
+use super::shell;
 use dcfs_core::error::{Error, Kind, Result};
 
 /// Run a SELECT over datasets: filter, group, join; print the answer or save it as a version
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Sql {
-    /// The statement; `-` reads it from stdin
-    text: String,
+    /// The statement; `-` reads it from stdin; without one, statements are typed one after another
+    text: Option<String>,
     #[command(flatten)]
     answering: Answering,
 }
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   dcfs sql 'select * exclude (emb) from pets where file.ext = '\\''jpg'\\'' limit 10' --json
   dcfs sql 'select p.*, m.file as mask from pets p left join masks m on p.file.stem = m.file.stem' --as pets_masks
   dcfs sql 'select name, versions, rows from catalog.datasets'
+  dcfs sql                 a shell: history, completion, \\d lists datasets
 
 Tables:    a dataset (pets, pets@1.0.0, pets@latest, team.prod.pets; odd names in double quotes),
            catalog.datasets, .versions, .columns, .dependencies, .usage, .runs
@@ -34,11 +36,15 @@ Strings have single quotes. `/` divides as in filters: 7 / 2 is 3.5.";
 impl Sql {
     /// Runs the statement.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let text = match self.text.as_str() {
-            "-" => io::read_to_string(io::stdin()).map_err(|error| {
+        let text = match self.text.as_deref() {
+            None if io::stdin().is_terminal() => {
+                self.answering.is_printed()?;
+                return shell::run(self.answering, out);
+            }
+            None | Some("-") => io::read_to_string(io::stdin()).map_err(|error| {
                 Error::new(Kind::Invalid, format!("cannot read the statement: {error}"))
             })?,
-            _ => self.text,
+            Some(text) => text.to_owned(),
         };
         self.answering.answer(&text, out)
     }

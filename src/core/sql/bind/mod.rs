@@ -16,7 +16,7 @@ use crate::expr::Error;
 use crate::schema::ValueType;
 
 /// Aggregate functions: GROUP BY ALL does not group by an item that calls one.
-const AGGREGATES: [&str; 24] = [
+pub const AGGREGATES: [&str; 24] = [
     "any_value",
     "avg",
     "bit_and",
