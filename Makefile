@@ -67,7 +67,7 @@ soak: setup build ## Tens of thousands of random cases; the mount with a concurr
 	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --lib
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
-		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map.py)
+		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map_runs.py)
 
 bench: release ## Run the benchmarks and write docs/benchmarks.md
 	@tests/setup bench

@@ -5,6 +5,7 @@ taken away at the end.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import datachain_runs
 import mounts
+import programs
 import servers
 import shapes
 
@@ -108,3 +110,22 @@ def tree(tmp_path_factory):
     os.utime(root / "file1", ns=(0, -1_500_000_001))
     os.utime(root / "file2", ns=(0, 1_500))
     return root
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder to work in, with a dataset `f` of 30 files of 1 to 30 bytes."""
+    folder = tmp_path / "here"
+    (folder / "files").mkdir(parents=True)
+    for n in range(30):
+        (folder / "files" / f"f_{n:02}.txt").write_bytes(b"x" * (n + 1))
+    return folder
+
+
+@pytest.fixture
+def work(dcfs, here):
+    """Runs `dcfs` there."""
+    dcfs.environment["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    work = programs.Work(dcfs, here)
+    work.ok("index", "files", "--save", "f")
+    return work
