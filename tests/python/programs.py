@@ -24,7 +24,7 @@ class Work:
         return result.stdout
 
     def refused(self, code, *words, **options):
-        """What it said on its standard error."""
+        """Its standard error."""
         result = self.run(*words, **options)
         assert result.returncode == code, (words, result.returncode, result.stdout, result.stderr)
         return result.stderr
@@ -51,7 +51,7 @@ class Work:
         )
 
     def python(self, script):
-        """What a script prints."""
+        """The output of a script."""
         environment = datachain_runs.clean_environment(self.here)
         words = [sys.executable, "-c", textwrap.dedent(script)]
         result = subprocess.run(words, cwd=self.here, env=environment, capture_output=True, text=True, timeout=120)

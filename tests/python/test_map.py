@@ -194,7 +194,7 @@ def test_objects_of_a_bucket_have_their_own_names_as_plain_paths(work, s3):
     assert list((work.dcfs.cache / "dcfs" / "runs").iterdir()) == [], "nothing is left of a run"
 
 
-# The README of DataChain 0.62, word for word; its arrows in ASCII.
+# The README of DataChain 0.62, verbatim; its arrows in ASCII.
 CREATE_DATASET = '''
 from PIL import Image
 from pydantic import BaseModel
@@ -260,7 +260,7 @@ def encode(file: dc.File, model, preprocess) -> list[float]:
 
 
 CLIP = '''
-"""In place of the model, which is half a gigabyte: means of the colours."""
+"""A stand-in for the model, which is half a gigabyte: means of the colours."""
 
 class Vector(list):
     def unsqueeze(self, _):
@@ -286,7 +286,7 @@ def create_model_and_transforms(name, weights):
 
 
 def test_the_walk_of_the_readme_of_datachain(work):
-    """Its two scripts as they are: the chains in them are what dcfs does, and what they give to functions is given."""
+    """Its two scripts unchanged: dcfs does what their chains do, and functions receive what the chains pass to them."""
     pictures = work.here / "pictures"
     pictures.mkdir()
     for n in range(300):

@@ -3,7 +3,7 @@
 import json
 
 from programs import COUNTED
-from written import ask
+from written import ask, versions
 
 
 def test_only_what_changed_is_computed(work, tmp_path):
@@ -40,6 +40,18 @@ def test_only_what_changed_is_computed(work, tmp_path):
     done = work.done("map", "f", "--as", "s", "--delta", "--keep", "--keep-deleted", "--", "python", "info.py:size")
     assert done["is_new"] is False or done["rows"] == 32
     assert "new_2.txt" in [path for (path,) in work.rows("s", "file__path")]
+
+
+def test_files_that_a_program_depends_on_are_part_of_it(work):
+    work.function(COUNTED)
+    weights = work.write("weights", "1")
+    words = ("map", "f", "--as", "s", "--depends", "weights", "--", "python", "info.py:size")
+    work.ok(*words)
+    assert "nothing to compute" in work.ok(*words)
+    weights.write_text("2")
+    work.reset()
+    work.ok(*words)
+    assert len(work.calls()) == 30 and versions(work.here, "s") == ["1.0.0", "1.0.1"]
 
 
 def test_a_delta_of_many_rows_a_file(work):

@@ -114,6 +114,20 @@ def test_a_signal_lets_rows_in_flight_end_and_the_same_command_goes_on(work):
     assert [n for (n,) in work.rows("s", "size")] == SIZES
 
 
+def test_a_second_signal_ends_everything_at_once(work):
+    work.write("stuck", "#!/bin/sh\necho $$ >> pids\nexec sleep 1000\n")
+    process = work.start("map", "f", "--as", "s", "--jobs", "2", "--out", "n: int", "--", "./stuck", "{}")
+    pids = work.here / "pids"
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: process.stderr.readline())
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.read_text().split()), timeout=20)
+    assert versions(work.here, "s") == []
+
+
 def test_two_runs_of_one_name_are_one(work):
     work.function(COUNTED)
     work.dcfs.environment["SLOW"] = "0.1"
@@ -165,7 +179,7 @@ def test_killed_at_any_moment_no_row_is_lost_or_there_twice(work):
 
 
 def test_the_story_of_a_night(work):
-    """500 files at 20 ms each, killed at two thirds, gone on with; then 12 new ones."""
+    """500 files at 20 ms each, killed at two thirds, resumed; then 12 new ones."""
     files = work.here / "files"
     for n in range(30, 500):
         (files / f"f_{n:03}.txt").write_bytes(b"x" * (n + 1))
@@ -203,6 +217,36 @@ def test_python_and_a_run_side_by_side(work):
     assert len(versions(work.here, "other")) == 3 and versions(work.here, "s") == ["1.0.0"]
     datachain_runs.command(work.here, "gc")
     assert [n for (n,) in work.rows("s", "size")] == SIZES
+
+
+def test_jobs_events_and_scripts_are_there_for_python(work):
+    work.function(COUNTED.replace("return", "assert file.size != 20\n        return"))
+    work.refused(5, "map", "f", "--as", "s", "--commit", "1", "--", "python", "info.py:size")
+    work.function(COUNTED)
+    work.ok("map", "f", "--as", "s", "--", "python", "info.py:size")
+    work.ok("gen", "f", "--as", "g", "--where", "file.size < 4", "--out", "n: int", "--", "seq", "{col:file.size}")
+    told = work.python(
+        """
+        import datachain as dc
+        from datachain.catalog import get_catalog
+        store = get_catalog().metastore
+        for name in ("s", "g"):
+            job = store.get_job(store.get_dataset(name).get_version("1.0.0").job_id)
+            events = [event.event_type.name for event in store.get_checkpoint_events(job.id)]
+            print(job.name, job.status.name, bool(job.rerun_from_job_id), events)
+        dc.read_dataset("g").filter(dc.C("n") > 1).map(m=lambda n: n * 2, output=int).save("on_top")
+        print(sorted(dc.read_dataset("on_top").to_values("m")))
+        """
+    ).splitlines()
+    assert told == [
+        "dcfs map local.local.s COMPLETE True ['UDF_CONTINUED', 'DATASET_SAVE_COMPLETED']",
+        "dcfs gen local.local.g COMPLETE False ['UDF_FROM_SCRATCH', 'DATASET_SAVE_COMPLETED']",
+        "[4, 4, 6]",
+    ]
+    script = datachain_runs.command(work.here, "show", "s", "--version", "1.0.0", "--script")
+    assert "dcfs map f --as s" in script and "def size(file)" in script
+    datachain_runs.command(work.here, "gc", "--checkpoint-ttl", "0")
+    assert [n for (n,) in work.rows("s", "size")] == SIZES and [n for (n,) in work.rows("g", "n")] == [1, 1, 2, 1, 2, 3]
 
 
 def test_parts_on_several_machines_become_one_version(work):
@@ -278,3 +322,17 @@ def test_errors_are_not_published_by_a_run_that_stops_on_them(work):
     work.function(COUNTED)
     work.ok(*words, *program)
     assert [n for (n,) in work.rows("s", "size")] == SIZES
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_a_mount_that_is_shared_tells_of_no_runs(work, tmp_path):
+    work.refused(5, "map", "f", "--as", "s", "--out", "n: int", "--", "false")
+    asked = "select id from catalog.runs.csv"
+    with work.dcfs.mount(work.here, tmp_path / "own") as mount:
+        assert (mount.path / "runs" / "s" / "log").exists()
+        assert len((mount.path / "sql" / asked).read_text().splitlines()) == 2
+    with work.dcfs.mount(work.here, tmp_path / "shared", "--allow-other") as mount:
+        assert not (mount.path / "runs").exists()
+        with pytest.raises(OSError):
+            (mount.path / "sql" / asked).read_text()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 
 from PIL import Image
@@ -54,6 +55,27 @@ def test_what_the_pixels_of_a_picture_say(work):
     assert differ("wave.png", "flip.png") > 16
     assert found["cut.png"] == [90, None, None] and found["icon.ico"][1:] == [None, None], "the size is told by the header"
     assert found["f_00.txt"] == [None, None, None]
+
+
+def test_media_are_described_by_ffprobe(work):
+    probe = work.here / "bin" / "ffprobe"
+    probe.parent.mkdir()
+    work.write("bin/ffprobe", """
+        #!/bin/sh
+        for path; do :; done
+        case $path in *f_02.txt) echo "no media" >&2; exit 1;; esac
+        echo '{"format":{"duration":"3.5","format_name":"wav"},"streams":[{"codec_type":"audio","codec_name":"pcm"}]}'
+    """)
+    few = ("--where", "file.size < 4", "--on-error", "keep", "--step", "media")
+    path = work.dcfs.environment["PATH"]
+    work.dcfs.environment["PATH"] = f"{probe.parent}:{path}"
+    assert work.run("map", "f", "--as", "m", *few).returncode == 3
+    rows = work.rows("m", "media__seconds, media__audio, media__width, error")
+    assert rows[0] == (3.5, "pcm", None, None) and rows[2][0] is None and "no media" in rows[2][3]
+    if not shutil.which("ffprobe"):
+        work.dcfs.environment["PATH"] = path
+        assert work.run("map", "f", "--as", "n", *few).returncode == 3
+        assert all("needs ffprobe" in error for (error,) in work.rows("n", "error"))
 
 
 def test_members_of_a_tar_become_files(work):

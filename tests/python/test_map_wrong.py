@@ -132,9 +132,30 @@ def test_a_version_that_is_removed_meanwhile_stops_the_run(work):
     assert run["rows"] > 0 and versions(work.here, "s") == []
 
 
+def test_a_catalog_that_is_removed_meanwhile_ends_the_run(work):
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.05"
+    process = work.start("map", "f", "--as", "s", "--commit", "1", "--", "python", "info.py:size")
+    wait_until(lambda: len(work.calls()) > 3)
+    shutil.rmtree(work.here / ".datachain")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 5 and "the run's file was removed meanwhile" in said and "panicked" not in said, said
+    assert not (work.here / ".datachain" / "db").exists(), "no empty catalog is made in its place"
+
+
+def test_a_dataset_without_files_has_columns(work):
+    work.write("n.csv", "n\n1\n2\n")
+    work.ok("load", "n.csv", "--as", "n")
+    work.function("def double(n: int) -> int:\n    return 2 * n\ndef size(file) -> int:\n    return 1\n")
+    assert "the dataset has no File column" in work.refused(2, "map", "n", "--as", "s", "--", "python", "info.py:size")
+    assert "the dataset has no File column" in work.refused(2, "map", "n", "--as", "s", "--out", "n: int", "--", "wc", "-c")
+    work.ok("map", "n", "--as", "d", "--", "python", "info.py:double")
+    assert work.rows("d", "n, double") == [(1, 2), (2, 4)]
+
+
 @pytest.mark.root
 def test_a_full_disk_is_waited_for(work, tmp_path):
-    """What was computed is held meanwhile, and nothing is lost."""
+    """Results are held meanwhile, and nothing is lost."""
     work.function("def text(file) -> str:\n    return str(file.size) * 20_000\n")
     words = ("map", "f", "--as", "s", "--commit", "5", "--jobs", "1", "--", "python", "info.py:text")
     with mounts.small_disk(tmp_path / "disk", "4m") as disk:

@@ -501,7 +501,9 @@ fn custom_type(name: &str, kind: &SignalKind, fields: Map<String, Value>) -> Val
     json!({"schema_version": 2, "name": name, "fields": fields, "bases": bases, "hidden_fields": hidden})
 }
 
-/// The name of a custom model: `Dcfs_<hash of its fields and their types>`.
+/// The name of a custom model: `Dcfs_<hash of its fields and their types>`, whatever its class was called. DataChain
+/// looks models up by name in its process: another class of the same name, with other fields, would be
+/// taken instead.
 fn model_name(kind: &SignalKind, texts: &Map<String, Value>) -> String {
     match kind {
         SignalKind::File => "File@v1".to_owned(),

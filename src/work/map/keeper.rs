@@ -8,6 +8,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::runs::{Answer, RunFile};
+use tokio::sync::watch;
 
 use super::engine::Keeper;
 use super::task::Done;
@@ -39,9 +40,12 @@ impl Policy {
     }
 }
 
+/// The file of a run, who is told, and whether the run stops.
+type Storing<'k> = (&'k mut RunFile, &'k (dyn Watch + Sync), &'k watch::Sender<bool>);
+
 /// Takes answers.
 pub struct Keeping<'k> {
-    run: Option<(&'k mut RunFile, &'k (dyn Watch + Sync))>,
+    run: Option<Storing<'k>>,
     policy: Policy,
     ready: Vec<(RowId, Answer)>,
     /// The number of rows computed, and of those that failed.
@@ -56,8 +60,8 @@ pub struct Keeping<'k> {
 
 impl<'k> Keeping<'k> {
     /// Stores into a run's file.
-    pub fn new(run: &'k mut RunFile, policy: Policy, watch: &'k (dyn Watch + Sync)) -> Self {
-        Self::of(Some((run, watch)), policy)
+    pub fn new(storing: Storing<'k>, policy: Policy) -> Self {
+        Self::of(Some(storing), policy)
     }
 
     /// Stores nothing: answers are only shown.
@@ -65,7 +69,7 @@ impl<'k> Keeping<'k> {
         Self::of(None, Policy { keeps: true, most: u64::MAX, commit: most.saturating_add(1) })
     }
 
-    fn of(run: Option<(&'k mut RunFile, &'k (dyn Watch + Sync))>, policy: Policy) -> Self {
+    fn of(run: Option<Storing<'k>>, policy: Policy) -> Self {
         let (ready, first_errors) = (Vec::new(), Vec::new());
         Self { run, policy, ready, rows: 0, errors: 0, first_errors, why: None, away: 0 }
     }
@@ -118,6 +122,29 @@ impl<'k> Keeping<'k> {
     }
 }
 
+/// Repeats `commit` while the disk is full or another program holds the file, at most for the first of two
+/// times, with the second as a pause; `say` is called once.
+fn patiently(
+    (most, pause): (Duration, Duration),
+    say: &dyn Fn(&Error),
+    is_interrupted: &dyn Fn() -> bool,
+    commit: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        let Err(error) = commit() else { return Ok(()) };
+        let may_pass = matches!(error.kind(), Kind::NoSpace | Kind::Busy);
+        if !may_pass || began.elapsed() >= most || is_interrupted() {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            say(&error);
+        }
+        std::thread::sleep(pause);
+    }
+}
+
 impl Keeper for Keeping<'_> {
     fn take(&mut self, done: Done) -> Result<ControlFlow<()>> {
         let why = error_of(&done.answer).map(str::to_owned);
@@ -131,7 +158,7 @@ impl Keeper for Keeping<'_> {
             self.rows += 1;
             self.ready.push((done.id, done.answer));
         }
-        if let Some((_, watch)) = &self.run {
+        if let Some((_, watch, _)) = &self.run {
             watch.rows(1, done.bytes, u64::from(why.is_some()));
         }
         if self.ready.len() >= self.policy.commit {
@@ -141,30 +168,47 @@ impl Keeper for Keeping<'_> {
     }
 
     /// Waits for space on a full disk: computed answers are held meanwhile, and no more are
-    /// computed.
+    /// computed. A person who interrupts the run ends the wait.
     fn keep(&mut self) -> Result<()> {
-        let Some((run, watch)) = &mut self.run else { return Ok(()) };
+        let Some((run, watch, stop)) = &mut self.run else { return Ok(()) };
         if self.ready.is_empty() {
             return Ok(());
         }
-        let began = Instant::now();
-        let mut is_told = false;
-        loop {
-            match run.commit(&self.ready) {
-                Ok(()) => break,
-                Err(error)
-                    if matches!(error.kind(), Kind::NoSpace | Kind::Busy)
-                        && began.elapsed() < PATIENCE =>
-                {
-                    if !std::mem::replace(&mut is_told, true) {
-                        watch.say(&format!("waiting: {error}"));
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        // A run that stops on an error of its own still stores what it has.
+        let is_interrupted = || self.why.is_none() && *stop.borrow();
+        let say = |why: &Error| watch.say(&format!("waiting: {why}"));
+        patiently((PATIENCE, PAUSE), &say, &is_interrupted, &mut || run.commit(&self.ready))?;
         self.ready.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::cell::Cell;
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_given_up_in_the_end() {
+        let (tries, told) = (Cell::new(0), Cell::new(0));
+        let mut full = |until: u32, kind| {
+            tries.set(tries.get() + 1);
+            match tries.get() > until {
+                true => Ok(()),
+                false => Err(Error::new(kind, "full")),
+            }
+        };
+        let say = |_: &Error| told.set(told.get() + 1);
+        let (long, none) = (Duration::from_secs(3600), Duration::ZERO);
+        patiently((long, none), &say, &|| false, &mut || full(3, Kind::NoSpace)).expect("room");
+        assert_eq!((tries.take(), told.take()), (4, 1), "said once");
+        let given_up = patiently((none, none), &say, &|| false, &mut || full(9, Kind::NoSpace));
+        assert_eq!(given_up.expect_err("no room").kind(), Kind::NoSpace);
+        tries.set(0);
+        let interrupted = patiently((long, none), &say, &|| true, &mut || full(9, Kind::Busy));
+        assert_eq!((interrupted.expect_err("nobody waits").kind(), tries.take()), (Kind::Busy, 1));
+        let broken = patiently((long, none), &say, &|| false, &mut || full(9, Kind::Broken));
+        assert_eq!((broken.expect_err("no wait helps").kind(), tries.take()), (Kind::Broken, 1));
     }
 }

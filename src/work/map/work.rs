@@ -204,7 +204,7 @@ impl Work<'_> {
         self.desk.watch.begin(&about.id, total, done.len());
         let reused = done.len();
         let policy = Policy::new(request, total);
-        let mut keeping = Keeping::new(&mut run, policy, self.desk.watch);
+        let mut keeping = Keeping::new((&mut run, self.desk.watch, &self.desk.stop), policy);
         let computed = self.compute(&rows, &done, u64::MAX, &mut keeping);
         let (count, errors, first_errors) =
             (keeping.rows, keeping.errors, std::mem::take(&mut keeping.first_errors));
@@ -415,6 +415,11 @@ impl Work<'_> {
             Kind::Interrupted | Kind::Busy | Kind::Invalid => error.kind(),
             _ => Kind::Stopped,
         };
+        if !run.path().exists() {
+            let message =
+                format!("{message}\nthe run's file was removed meanwhile, and what it kept");
+            return Error::new(kind, message);
+        }
         let kept = dcfs_core::render::numbers::counted(kept, "row");
         Error::new(
             kind,

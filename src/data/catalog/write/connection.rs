@@ -71,11 +71,12 @@ impl Writing {
     }
 }
 
-/// Translates SQLite's error for a writer; see [`Error::at`]. A file that cannot be opened exists,
-/// since it was read before.
+/// Translates SQLite's error for a writer; see [`Error::at`]. A file that cannot be opened was there
+/// when it was read before: either it is gone since, or it may not be written.
 pub fn at(error: Error, path: &Path) -> Error {
     match error.at(path) {
         Error::Locked { path, .. } => Error::Locked { path, seconds: PATIENCE.as_secs() },
+        Error::Unreadable(path) if !path.exists() => Error::Missing(path),
         Error::Unreadable(path) => Error::NotWritable(path),
         other => other,
     }
