@@ -1,5 +1,5 @@
-//! Random SELECTs over awkward values, three ways: by kernels where they take them, by SQLite over packed columns, and by SQLite
-//! over the catalog's own tables. `DCFS_SELECTS` says how many.
+//! Random SELECTs over awkward values, evaluated three ways: by kernels if they support them, by SQLite over packed columns, and by
+//! SQLite over the catalog's own tables. `DCFS_SELECTS` sets the number.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ enum Value {
 }
 
 impl Value {
-    /// The same, but for the last digits of what was added up in another order.
+    /// Equal, except for the last digits of sums in another order.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
@@ -40,7 +40,7 @@ impl Value {
         }
     }
 
-    /// By which rows are put in order where the statement has none: keys come first, and no two rows have equal ones.
+    /// The sort key for rows of statements without an order: keys come first, and no two rows have equal ones.
     fn key(&self) -> String {
         match self {
             Self::Real(x) => format!("{x:.6e}"),
@@ -51,7 +51,7 @@ impl Value {
 
 type Rows = Vec<Vec<Value>>;
 
-/// Numbers that look random and are the same each time (SplitMix64).
+/// Pseudo-random numbers from a fixed seed (SplitMix64).
 struct Draw(u64);
 
 impl Draw {
@@ -78,9 +78,9 @@ impl Draw {
     }
 }
 
-/// The columns that both databases call the same.
+/// The columns with the same name in both databases.
 const KEYS: [&str; 9] = ["n", "m", "x", "y", "s", "t", "b", "c", "w"];
-/// What is added up: sums of whole numbers of 64 bits overflow in one order and not in another.
+/// Columns for sums: sums of 64-bit integers overflow in one order and not in another.
 const NUMBERS: [&str; 4] = ["x", "y", "b", "c"];
 const CONDITIONS: [&str; 22] = [
     "n > 0",
@@ -136,7 +136,7 @@ fn folds(draw: &mut Draw, table: &str) -> Vec<String> {
     folds
 }
 
-/// A statement, and whether its order is all of it.
+/// A statement, and whether its rows are fully ordered.
 fn statement(draw: &mut Draw) -> (String, bool) {
     if draw.is(3) {
         return (joined(draw), false);
@@ -201,7 +201,7 @@ fn joined(draw: &mut Draw) -> String {
     text
 }
 
-/// What kernels do not take: rows, windows, sets, subqueries.
+/// Statements that kernels do not support: rows, windows, sets, subqueries.
 fn plain(draw: &mut Draw) -> (String, bool) {
     let condition = condition(draw, "");
     let text = match draw.next(7) {
@@ -259,7 +259,7 @@ impl Fixture {
         Self { _home: home, catalog, packs, db }
     }
 
-    /// The answer, and whether kernels gave it.
+    /// The result, and whether kernels computed it.
     fn ours(&self, text: &str, by_kernels: bool) -> Result<(Rows, bool)> {
         let question = Question::read(&self.catalog, Usage::off(), text)?;
         let is_grouped = question.explain().iter().any(|line| line.starts_with("kernels"));
@@ -326,7 +326,7 @@ fn random_selects_say_the_same_three_ways() {
         let (kernels, is_grouped) = match fixture.ours(&text, true) {
             Ok(answer) => answer,
             Err(error) => {
-                // A sum that does not fit: then it fits nowhere.
+                // A sum that overflows does so everywhere.
                 let message = error.to_string();
                 assert!(message.contains("integer overflow"), "{text}: {message}");
                 assert!(fixture.ours(&text, false).is_err(), "{text}: SQLite adds it up");

@@ -183,7 +183,7 @@ impl RunFile {
         read().map_err(|error| at(path, &error))
     }
 
-    /// The rows that failed and why, in their order, without a lock, for as long as `each` wants more.
+    /// Calls `each` with the failed rows and their errors, in order and without a lock, until it returns false.
     pub(super) fn errors(path: &Path, each: &mut dyn FnMut(RowId, &str) -> bool) -> Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut read = || -> rusqlite::Result<()> {

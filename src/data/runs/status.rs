@@ -1,4 +1,4 @@
-//! What is told of a run to whoever asks: people, programs, a mount.
+//! The status, log and errors of a run, for people, programs and mounts.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,14 +10,14 @@ use super::{About, RunFile};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::secrets;
 
-/// Letters of an id that are shown.
+/// The letters of an id that are shown.
 const SHORT: usize = 8;
 
-/// The fewest letters that an id is found by where a dataset's name would do, too.
+/// The fewest letters of an id that find a run where a dataset's name does, too.
 const FEWEST: usize = 4;
 
 impl About {
-    /// The name of what is made; datasets of this catalog go without their namespace.
+    /// The name of the resulting dataset; those of this catalog are shown without their namespace.
     pub fn makes(&self) -> &str {
         self.name.strip_prefix("local.local.").unwrap_or(&self.name)
     }
@@ -34,7 +34,7 @@ impl Found {
         self.about.id.get(..SHORT).unwrap_or(&self.about.id)
     }
 
-    /// All about it, as JSON; the command without what is secret.
+    /// The status as JSON; secrets in the command are masked.
     pub fn status(&self) -> Value {
         let about = &self.about;
         json!({
@@ -54,7 +54,7 @@ impl Found {
         })
     }
 
-    /// What its program said on standard error, `most` bytes of it at most, without what is secret.
+    /// The standard error of its program, at most `most` bytes, with secrets masked.
     ///
     /// # Errors
     /// It cannot be read.

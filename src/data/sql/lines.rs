@@ -1,4 +1,4 @@
-//! Rows of an answer as lines of text.
+//! Rows of a result as lines of text.
 
 use std::ops::ControlFlow;
 
@@ -13,12 +13,12 @@ use dcfs_core::render::{grid, markdown};
 #[derive(Debug)]
 pub struct Lines {
     layout: Layout,
-    /// The number of the answer's column that each column of the layout is.
+    /// The column number in the result of each column of the layout.
     numbers: Vec<usize>,
 }
 
 impl Lines {
-    /// For the rows of an answer of this shape.
+    /// For rows of this shape.
     pub fn new(shape: &Shape<'_>, format: Format) -> Self {
         let layout = Layout::new(&shape.schema(), format, &[], Beside { path: false, id: false });
         let numbers = layout.columns().iter().filter_map(|name| name.parse().ok()).collect();
@@ -30,14 +30,14 @@ impl Lines {
         self.layout.header()
     }
 
-    /// Adds a row, with the end of its line.
+    /// Appends a row and a line end.
     pub fn write(&self, out: &mut Vec<u8>, cells: &[Cell<'_>]) {
         let cells = Numbered { cells, numbers: &self.numbers };
         self.layout.write(out, RowId::new(0), &[], &cells);
     }
 }
 
-/// Cells by the numbers that the columns of a schema are.
+/// The cells of a row, looked up by the column numbers of a schema.
 struct Numbered<'c> {
     cells: &'c [Cell<'c>],
     numbers: &'c [usize],
@@ -50,10 +50,10 @@ impl Cells for Numbered<'_> {
     }
 }
 
-/// A whole answer as a table of Markdown: `each` is given a line at a time.
+/// Writes a whole result as a Markdown table: `each` is called with every line.
 ///
 /// # Errors
-/// As [`Answer::rows`]; what `each` returns.
+/// As [`Answer::rows`]; errors of `each`.
 pub fn markdown(
     ready: Answer<'_>,
     shape: &Shape<'_>,

@@ -225,10 +225,10 @@ fn tables(
     Ok(tables)
 }
 
-/// Gives the packs of versions. May block.
+/// Returns the packs of versions. May block.
 pub type PacksOf<'p> = dyn Fn(&VersionInfo) -> Result<Arc<Pack>> + 'p;
 
-/// Those of a command, which has no runtime of its own.
+/// The pack of a version, for commands, which have no runtime.
 ///
 /// # Errors
 /// As [`Packs::get`].

@@ -99,17 +99,17 @@ impl Answering {
     /// The catalog that statements read.
     ///
     /// # Errors
-    /// There is none.
+    /// Errors of opening it.
     pub fn catalog(&self) -> Result<Arc<Catalog>> {
         Ok(Arc::new(self.asking.catalog.open()?))
     }
 
-    /// Answers are printed so from here on.
+    /// Sets the format of results.
     pub fn print_as(&mut self, format: Format) {
         (self.format, self.json) = (Some(format), false);
     }
 
-    /// Refuses what says that an answer goes elsewhere.
+    /// Refuses flags that send a result elsewhere.
     ///
     /// # Errors
     /// `Invalid`.
@@ -120,10 +120,10 @@ impl Answering {
         }
     }
 
-    /// What would run, in lines.
+    /// The plan of a statement, in lines.
     ///
     /// # Errors
-    /// What is wrong with the statement.
+    /// Errors of the statement.
     pub fn explain(&self, text: &str) -> Result<Vec<String>> {
         Ok(self.question(&self.catalog()?, text)?.explain())
     }

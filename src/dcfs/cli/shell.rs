@@ -1,4 +1,4 @@
-//! `dcfs sql` without a statement: one after another, with history, completion and lines that go on until a `;`.
+//! `dcfs sql` without a statement: an interactive shell with history, completion and statements that end with `;`.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use dcfs_data::catalog::Catalog;
 
 const PROMPT: &str = "dcfs> ";
 
-/// Statements that are remembered.
+/// The most statements in the history.
 const REMEMBERED: usize = 5000;
 
-/// Candidates of a tab, at most.
+/// The most candidates for completion.
 const MOST: usize = 1000;
 
 const WORDS: [&str; 33] = [
@@ -67,10 +67,10 @@ const WORDS: [&str; 33] = [
 const HELP: &str = "A statement ends with `;` and may have several lines. Tab completes tables, columns and functions.
   \\d           datasets            \\d NAME     columns of one
   \\f FORMAT    table, csv, json, jsonl
-  \\e SELECT    what would run
+  \\e SELECT    the plan
   \\q           quit (or Ctrl-D)";
 
-/// Reads statements until there are no more.
+/// Reads and runs statements until the input ends.
 ///
 /// # Errors
 /// No catalog; a terminal that cannot be read.
@@ -87,16 +87,16 @@ pub fn run(mut answering: Answering, out: &mut Output) -> Result<()> {
     editor.set_helper(Some(Assistant { catalog: catalog.clone() }));
     let history = places::state().join("sql_history");
     match places::private(&places::state()) {
-        // The first time there is none.
+        // There is none the first time.
         Ok(()) => drop(editor.load_history(&history)),
-        Err(error) => warn(format!("what is typed will not be remembered: {error}")),
+        Err(error) => warn(format!("the history is not kept: {error}")),
     }
     out.line(format_args!("{}; \\h for help", catalog.path().display()))?;
     loop {
         out.flush()?;
         let line = match editor.readline(PROMPT) {
             Ok(line) => line,
-            // What was typed is given up.
+            // The typed text is discarded.
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(failed(error)),
@@ -119,7 +119,7 @@ pub fn run(mut answering: Answering, out: &mut Output) -> Result<()> {
     Ok(())
 }
 
-/// Does what a line says; false where it was the last.
+/// Runs a line; false if it was the last.
 fn one(line: &str, answering: &mut Answering, catalog: &Catalog, out: &mut Output) -> Result<bool> {
     let Some(command) = line.strip_prefix('\\') else {
         answering.answer(line.trim_end_matches([';', ' ', '\n']), out)?;
@@ -159,7 +159,7 @@ fn one(line: &str, answering: &mut Answering, catalog: &Catalog, out: &mut Outpu
     Ok(true)
 }
 
-/// Whether a text is whole: a command, or a statement with its `;` outside of quotes.
+/// Whether a text is complete: a command, or a statement with its `;` outside of quotes.
 fn is_whole(text: &str) -> bool {
     let text = text.trim();
     if text.is_empty() || text.starts_with('\\') {
@@ -186,7 +186,7 @@ fn is_whole(text: &str) -> bool {
     ends
 }
 
-/// The word that a place in a text is in, and where it begins: of names of columns and versions, with their points.
+/// The word before a position in a text, and where it begins; dots and `@` are part of words.
 fn word(text: &str, at: usize) -> (usize, &str) {
     let before = &text[..at];
     let is_in = |c: char| c.is_alphanumeric() || "_.@-".contains(c);
@@ -196,13 +196,13 @@ fn word(text: &str, at: usize) -> (usize, &str) {
     (start, &before[start..])
 }
 
-/// What the editor asks while somebody types.
+/// Completion for the line editor.
 struct Assistant {
     catalog: Arc<Catalog>,
 }
 
 impl Assistant {
-    /// What may stand at the end of `typed`, of which `text` is all.
+    /// The words that complete `typed`, in the statement `text`.
     fn candidates(&self, text: &str, typed: &str) -> Vec<String> {
         let versions = self.catalog.versions().unwrap_or_default();
         let mut names: Vec<String> = versions.iter().map(|of| of.dataset.to_string()).collect();
@@ -212,7 +212,7 @@ impl Assistant {
         }
         let is_in = |c: char| c.is_alphanumeric() || "_.@-".contains(c);
         let mut columns = Vec::new();
-        // Of the tables that the statement names; an alias before a column stays where it is.
+        // Columns of the tables named in the statement; an alias before a column is kept.
         let mut tables: Vec<&str> =
             text.split(|c| !is_in(c)).filter(|word| !word.is_empty()).collect();
         tables.dedup();

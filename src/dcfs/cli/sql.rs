@@ -11,7 +11,7 @@ use dcfs_core::error::{Error, Kind, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Sql {
-    /// The statement; `-` reads it from stdin; without one, statements are typed one after another
+    /// The statement; `-` reads it from stdin; without one, an interactive shell
     text: Option<String>,
     #[command(flatten)]
     answering: Answering,

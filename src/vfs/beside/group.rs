@@ -1,6 +1,6 @@
-//! `_views/group/<column>[,<column>][,avg=<column>].csv`: how many rows of a view have which values.
+//! `_views/group/<column>[,<column>][,avg=<column>].csv`: the number of rows of a view for each value.
 //!
-//! By name alone, for any columns will do. Why a name is refused stands in `group/_error/<name>`.
+//! Found by name and not listed, since any columns can be named. `group/_error/<name>` has the message for a wrong name.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
 use crate::{Entry, FOREVER, Vfs, wrong};
 
-/// Rows counted by their values.
+/// Rows counted by value.
 pub struct Group;
 
 const NUMBER: u8 = 11;
 
-/// The nodes: the top; a table; `_error`, and what is in it. Tables and errors have the number of their name
+/// The nodes: the top; a table; `_error`, and the messages in it. Tables and messages have the number of their name
 /// ([`wrong::Notes`]).
 const TABLE: u8 = 1;
 const ERRORS: u8 = 2;
@@ -38,8 +38,8 @@ impl Directory for Group {
 
     fn help(&self, _schema: &Schema) -> String {
         "## group/\n\n\
-         How many rows have which values of one column or several, most first, with their share; and what is added up of\n\
-         others: `count=`, `sum=`, `avg=`, `min=`, `max=`. Any name will do, none is listed:\n\n    \
+         The number of rows for each value of one or more columns, most first, with their share; and aggregates of other\n\
+         columns: `count=`, `sum=`, `avg=`, `min=`, `max=`. Any columns can be named, none is listed:\n\n    \
          cat group/file.parent.csv\n    \
          cat group/file.ext,file.parent,avg=file.size.csv\n"
             .into()
@@ -101,7 +101,7 @@ impl Directory for Group {
     }
 }
 
-/// The table of a node, as long as there is room for it.
+/// The table of a node, from the cache if it is there.
 fn found(at: At<'_>) -> Result<Arc<Bytes>> {
     at.kept(at.node, Bytes::len, || made(at))
 }

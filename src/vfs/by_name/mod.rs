@@ -1,13 +1,13 @@
-//! Directories at the top of the mount that are there by name and not listed: whoever walks a mount does not meet them. Each is
-//! one file here, a [`Folder`], and one line of [`ALL`].
+//! Directories at the top of the mount that are found by name but not listed, so that programs that walk a mount do not enter
+//! them. Each is one file here, a [`Folder`], and one line of [`ALL`].
 //!
 //! ```text
-//! /runs/<run>/  status.json  log  errors.jsonl    programs at work over files
-//! /sql/<statement>.csv|.jsonl|.md                 the answer to a SELECT
+//! /runs/<run>/  status.json  log  errors.jsonl    runs of programs over files
+//! /sql/<statement>.csv|.jsonl|.md                 the result of a SELECT
 //! ```
 //!
-//! What a folder holds are texts, made when somebody looks at one: `stat` makes it anew where it may be another by now, and
-//! opening it gives what `stat` saw, so the size that is given is the size that is read.
+//! The files are texts, made on demand: `stat` makes a text again if it may have changed, and `open` gives the text of the
+//! last `stat`, so that the reported size is the size that is read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ mod sql;
 /// Every folder.
 static ALL: [&dyn Folder; 2] = [&runs::Runs, &sql::Sql];
 
-/// Bytes of texts that are kept.
+/// The most bytes of texts kept.
 const MOST: usize = 64 << 20;
 
 /// A node of a folder.
@@ -37,40 +37,41 @@ pub enum Node {
     File(Bytes),
 }
 
-/// A directory at the top of the mount. Everything it is asked, it is asked in a task: it may block.
+/// A directory at the top of the mount. All methods are called in a task: they may block.
 trait Folder: Sync {
     /// Its name.
     fn name(&self) -> &'static str;
 
-    /// The node at a path below it, which is not empty; `None` where there is none.
+    /// The node at a path below it, which is not empty; `None` if there is none.
     ///
     /// # Errors
-    /// Why it cannot be made; `EINVAL` for what is wrong with its name.
+    /// It cannot be made; `Invalid` if its name is wrong.
     fn find(&self, vfs: &Arc<Vfs>, path: &str) -> Result<Option<Node>>;
 
     /// Names in one of its directories, and whether they are directories themselves; the path of its top is empty.
     ///
     /// # Errors
-    /// Why they cannot be told.
+    /// Errors of the catalog.
     fn names(&self, vfs: &Arc<Vfs>, path: &str) -> Result<Vec<(String, bool)>>;
 
-    /// Whether it tells what this user does: then it is not there where other users share the mount.
+    /// Whether it shows what this user does: then it does not exist in a mount shared with other users.
     fn is_private(&self) -> bool {
         false
     }
 
-    /// What a text is of: one of the same stamp is not made again. `None` where it may be another each time.
+    /// The state of the source of its texts: a text of the same stamp is not made again. `None` if texts may change at any
+    /// time.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     fn stamp(&self, vfs: &Vfs) -> Result<Option<String>>;
 }
 
-/// What was looked at.
+/// The nodes looked up so far.
 pub struct ByName {
-    /// Numbers of paths from the top of the mount.
+    /// The numbers of paths, from the top of the mount.
     numbers: Notes,
-    /// By path, each with its stamp.
+    /// Texts by path, each with its stamp.
     texts: Kept<String, (Option<String>, Bytes)>,
 }
 
@@ -147,7 +148,7 @@ impl Vfs {
                 let path = format!("{path}/{name}");
                 let attr = match is_directory {
                     true => vfs.by_name_directory(&path),
-                    // Its size is asked for with `stat`.
+                    // Its size is reported by `stat`.
                     false => Attr { ttl: Duration::ZERO, ..vfs.by_name_file(&path, 0) },
                 };
                 heads.push((name.into_bytes(), attr));
@@ -166,7 +167,7 @@ impl Vfs {
         })
     }
 
-    /// Opens a text, as it was last looked at.
+    /// Opens a text, as of the last `stat`.
     pub(super) fn open_by_name(self: &Arc<Self>, number: u32) -> Answer<Opened> {
         let vfs = self.clone();
         self.open_text(false, move |_| {

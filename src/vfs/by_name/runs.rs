@@ -1,4 +1,4 @@
-//! `/runs/`: what `dcfs runs` tells, of the runs that are no version yet. A run is found by the dataset that it makes, or by the
+//! `/runs/`: the facts of `dcfs runs`, for runs that are not versions yet. A run is found by the name of its dataset or the
 //! beginning of its id.
 
 use std::collections::BTreeSet;
@@ -7,16 +7,21 @@ use std::sync::Arc;
 use super::{Folder, Node};
 use crate::Vfs;
 use dcfs_core::error::Result;
-use dcfs_data::runs::{self, Found};
+use dcfs_data::runs;
 
 /// The folder.
 pub struct Runs;
 
-/// What there is of a run.
+/// The files of a run.
 const FILES: [&str; 3] = ["errors.jsonl", "log", "status.json"];
 
-/// Bytes of a text.
+/// The most bytes of a file.
 const MOST: u64 = 16 << 20;
+
+/// Whether a directory can have an entry of this name.
+fn is_file_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\0'])
+}
 
 impl Folder for Runs {
     fn name(&self) -> &'static str {
@@ -40,17 +45,15 @@ impl Folder for Runs {
         if !path.is_empty() {
             return Ok(FILES.map(|name| (name.to_owned(), false)).into());
         }
-        // Of several that make the same, the newest has the name.
         let mut names = BTreeSet::new();
-        let name = |found: Found| match names.contains(found.makes()) {
-            true => found.short().to_owned(),
-            false => {
-                names.insert(found.makes().to_owned());
-                found.makes().to_owned()
-            }
-        };
-        let all = runs::list(vfs.catalog.path());
-        Ok(all.into_iter().rev().map(name).map(|name| (name, true)).collect())
+        for found in runs::list(vfs.catalog.path()).into_iter().rev() {
+            // The newest of several that make the same dataset has its name; a file that somebody copied into
+            // the folder may call itself anything.
+            let both = [found.makes(), found.short()];
+            let free = both.into_iter().find(|name| is_file_name(name) && !names.contains(*name));
+            names.extend(free.map(str::to_owned));
+        }
+        Ok(names.into_iter().map(|name| (name, true)).collect())
     }
 
     fn is_private(&self) -> bool {
@@ -59,5 +62,20 @@ impl Folder for Runs {
 
     fn stamp(&self, _vfs: &Vfs) -> Result<Option<String>> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_a_directory_can_have_are_listed() {
+        for (name, want) in
+            [("pets", true), ("a.b.c", true), ("", false), ("..", false), ("../x", false)]
+        {
+            assert_eq!(is_file_name(name), want, "{name}");
+        }
+        assert!(!is_file_name(&"x".repeat(256)));
     }
 }

@@ -1,7 +1,7 @@
-//! `/sql/<statement>.csv`, `.jsonl`, `.md`: the answer to a SELECT over the catalog's versions, as a file.
+//! `/sql/<statement>.csv`, `.jsonl`, `.md`: the result of a SELECT over the catalog's versions, as a file.
 //!
-//! A slash of the statement is U+2215 in the name, as in filters. A statement that is wrong, or whose answer is too large, is
-//! EINVAL, and the file of the same name in `/sql/_error/` says why.
+//! A slash in the statement is U+2215 in the name, as in filters. A wrong statement, or one with too large a result, is EINVAL,
+//! and the file of the same name in `/sql/_error/` has the message.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use dcfs_data::usage::Usage;
 /// The folder.
 pub struct Sql;
 
-/// Bytes of an answer, at most: it is held in memory.
+/// The most bytes of a result, which is held in memory.
 const MOST: usize = 16 << 20;
 
-/// Memory that SQLite may take.
+/// The most memory for SQLite.
 const MEMORY: u64 = 512 << 20;
 
-/// Words that a statement begins with.
+/// The first words of statements.
 const BEGINNINGS: [&str; 3] = ["select", "with", "values"];
 
-/// How an answer is written.
+/// The format of a result.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Lines(Format),
@@ -79,7 +79,7 @@ impl Folder for Sql {
     }
 }
 
-/// The statement that a name is, and how its answer is written; `None` for a name that is none.
+/// The statement in a name, and the format of its result; `None` if the name is not a statement.
 fn read(name: &str) -> Option<(String, Form)> {
     let (ending, form) = FORMS.into_iter().find(|(ending, _)| name.ends_with(ending))?;
     let text = &name[..name.len() - ending.len()];
@@ -89,14 +89,17 @@ fn read(name: &str) -> Option<(String, Form)> {
 }
 
 fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
-    // What this user does is nobody else's to read.
+    // The use of datasets by this user is private.
     let usage = if vfs.is_shared() { Usage::off() } else { vfs.usage() };
     let question = Question::read(&vfs.catalog, usage, text).map_err(invalid)?;
     if vfs.is_shared() && question.is_of_runs() {
-        return Err(Error::new(Kind::Invalid, "a mount that other users share tells of no runs"));
+        return Err(Error::new(
+            Kind::Invalid,
+            "`catalog.runs` is not shown in a mount shared with other users",
+        ));
     }
     question.note(Timestamp::of_system(SystemTime::now()));
-    // The packs are those that the mount has open. A statement runs in a task that may block.
+    // The packs open in the mount are used. Statements run in a task that may block.
     let packs = |of: &_| Runtime::current().block_on(vfs.packs.get(of));
     let limits = Limits { time: vfs.timeout, memory: MEMORY };
     let (mut engine, bound) = question.engine(&packs, limits, true, &|_| {})?;
@@ -129,7 +132,7 @@ fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
 
 const TOO_LARGE: &str = "the answer is larger than 16 MiB; ask for less (limit, group by), or write it with `dcfs sql -o FILE`";
 
-/// A dataset that is not there is wrong with the statement, not with the name of the file.
+/// A missing dataset is an error of the statement, not a missing file.
 fn invalid(error: Error) -> Error {
     match error.kind() {
         Kind::Missing => Error::new(Kind::Invalid, error),
