@@ -229,11 +229,12 @@ def test_jobs_events_and_scripts_are_there_for_python(work):
         """
         import datachain as dc
         from datachain.catalog import get_catalog
+        from datachain.data_storage.job import JobStatus
         store = get_catalog().metastore
         for name in ("s", "g"):
-            job = store.get_job(store.get_dataset(name).get_version("1.0.0").job_id)
+            job = store.get_job(store.get_dataset(name, versions=None).get_version("1.0.0").job_id)
             events = [event.event_type.name for event in store.get_checkpoint_events(job.id)]
-            print(job.name, job.status.name, bool(job.rerun_from_job_id), events)
+            print(job.name, JobStatus(job.status).name, bool(job.rerun_from_job_id), events)
         dc.read_dataset("g").filter(dc.C("n") > 1).map(m=lambda n: n * 2, output=int).save("on_top")
         print(sorted(dc.read_dataset("on_top").to_values("m")))
         """
