@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_waited_for_and_given_up_in_the_end() {
         let (tries, told) = (Cell::new(0), Cell::new(0));
-        let mut full = |until: u32, kind| {
+        let full = |until: u32, kind| {
             tries.set(tries.get() + 1);
             match tries.get() > until {
                 true => Ok(()),
