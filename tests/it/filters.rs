@@ -55,7 +55,7 @@ const TIMES: [&str; 5] = [
 ];
 
 /// A packed version, its catalog, and the same rows for SQLite.
-struct Fixture {
+pub struct Fixture {
     _home: TempDir,
     catalog: Arc<Catalog>,
     of: VersionInfo,
@@ -116,7 +116,7 @@ pub fn awkward(writer: &CatalogBuilder, name: &str, count: usize, unique: bool) 
 }
 
 /// The one version of a catalog, packed.
-fn opened(home: TempDir, writer: &CatalogBuilder, key: i64) -> Fixture {
+pub fn opened(home: TempDir, writer: &CatalogBuilder, key: i64) -> Fixture {
     let table = writer.table(key);
     let catalog = Arc::new(Catalog::open(writer.path()).expect("a catalog"));
     let of = catalog.versions().expect("versions").remove(0);
@@ -131,7 +131,11 @@ fn opened(home: TempDir, writer: &CatalogBuilder, key: i64) -> Fixture {
 }
 
 impl Fixture {
-    fn check(&self, text: &str) -> Query {
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub fn check(&self, text: &str) -> Query {
         expr::check(text, &self.schema).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -155,6 +159,11 @@ impl Fixture {
         let mut statement = self.db.prepare(&text).unwrap_or_else(|error| panic!("{sql}: {error}"));
         let ids = statement.query_map([], |row| row.get(0)).expect("rows");
         ids.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// A filter and the SQL that it equals.
+    pub fn agrees_with(&self, ours: &str, sql: &str) {
+        self.agrees(&self::both(ours, sql));
     }
 
     fn agrees(&self, both: &Both) {

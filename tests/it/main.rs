@@ -5,6 +5,7 @@ mod diff;
 mod docs;
 mod filters;
 mod floors;
+mod items;
 mod mount;
 mod pack;
 mod selects;

@@ -27,7 +27,9 @@ pub fn directory(name: &str, schema: &Schema) -> Option<Result<Query>> {
             let query = checked(&parsed, name, schema).ok()?;
             Some(Ok(query))
         }
-        Kind::Call(function, _) if *function == "contains" => Some(checked(&parsed, name, schema)),
+        Kind::Call(function, _) if ["any", "contains"].contains(&function.as_str()) => {
+            Some(checked(&parsed, name, schema))
+        }
         // `coalesce(a, b)` may be one, `photo(1)` is not.
         Kind::Call(function, _) if Function::named(function).is_some() => {
             let query = checked(&parsed, name, schema).ok()?;

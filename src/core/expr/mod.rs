@@ -37,10 +37,12 @@ mod wild;
 pub use check::check;
 pub use directory::directory;
 pub use error::Error;
-pub use eval::{Columns, Fault, Fold, Group, Operand, Ranked, Ungrouped, Val, group, rank, rows};
+pub use eval::{
+    Columns, Fault, Fold, Group, Near, Operand, Ranked, Ungrouped, Val, group, nearest, rank, rows,
+};
 pub use function::Function;
 pub use lex::{LONGEST, SLASH};
 pub use regexp::Regexp;
 pub use syntax::{Comparison, Match};
-pub use typed::{Column, Expr, Form, Key, Part, Query, Target, Type, Value};
+pub use typed::{Column, Expr, Form, Key, Metric, Part, Query, Target, Type, Value};
 pub use wild::Wild;

@@ -145,6 +145,20 @@ impl<'a> Texts<'a> {
 }
 
 impl Vectors<'_> {
+    /// The number of vectors.
+    pub fn len(&self) -> usize {
+        let numbers = match self.numbers {
+            Numbers::Single(all) => all.len(),
+            Numbers::Double(all) => all.len(),
+        };
+        numbers.checked_div(self.width).unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The numbers of a row; `None` if damaged.
     pub fn get(&self, row: usize) -> Option<Vec<f64>> {
         let range = row.checked_mul(self.width)?..(row + 1).checked_mul(self.width)?;

@@ -89,6 +89,9 @@ impl Display for Expr {
                 write!(f, "[{index}]")
             }
             Self::Field(of, key, _) => field(f, of, key),
+            Self::Any(list, _, condition) => write!(f, "any({list}, {condition})"),
+            // A name means one of its fields; the item itself has no name.
+            Self::Element(..) => Ok(()),
         }
     }
 }
@@ -194,6 +197,9 @@ fn condition(f: &mut Formatter<'_>, expr: &Expr, not: &str) -> fmt::Result {
 }
 
 fn field(f: &mut Formatter<'_>, of: &Expr, key: &str) -> fmt::Result {
+    if let Expr::Element(..) = of {
+        return name(f, key);
+    }
     part(f, of, level::ATOM)?;
     if is_word(key) {
         return write!(f, ".{key}");

@@ -139,6 +139,11 @@ pub enum Expr {
     Item(Box<Expr>, i64, ValueType),
     /// `model.field`, with the field's type.
     Field(Box<Expr>, String, ValueType),
+    /// `any(list, condition)`: whether an item meets a condition, and how many others are around it. In the condition the
+    /// item is the [`Expr::Element`] of that number.
+    Any(Box<Expr>, usize, Box<Expr>),
+    /// The item that the `any` with so many others around it looks at.
+    Element(usize, ValueType),
 }
 
 impl Part {
@@ -245,7 +250,9 @@ impl Expr {
             },
             Self::Arithmetic(operation, left, right) => arithmetic(*operation, left, right),
             Self::Call(function, arguments) => function.gives(arguments),
-            Self::Item(_, _, value) | Self::Field(_, _, value) => Type::of(value),
+            Self::Item(_, _, value) | Self::Field(_, _, value) | Self::Element(_, value) => {
+                Type::of(value)
+            }
             Self::Not(_)
             | Self::And(_)
             | Self::Or(_)
@@ -254,7 +261,8 @@ impl Expr {
             | Self::Between(..)
             | Self::Match(..)
             | Self::IsNull(_)
-            | Self::IsAbsent(_) => Type::Bool,
+            | Self::IsAbsent(_)
+            | Self::Any(..) => Type::Bool,
         }
     }
 
@@ -281,7 +289,8 @@ impl Expr {
     pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Column(_) | Self::Part(..) | Self::Value(_) | Self::Rand(_) => Vec::new(),
-            Self::IsAbsent(_) | Self::Distance(..) => Vec::new(),
+            Self::IsAbsent(_) | Self::Distance(..) | Self::Element(..) => Vec::new(),
+            Self::Any(list, _, condition) => vec![list, condition],
             Self::Not(a) | Self::Minus(a) | Self::IsNull(a) => vec![a],
             Self::Match(_, a, _) | Self::Item(a, ..) | Self::Field(a, ..) => vec![a],
             Self::And(many) | Self::Or(many) | Self::Call(_, many) => many.iter().collect(),

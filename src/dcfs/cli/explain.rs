@@ -23,7 +23,7 @@ pub const LANGUAGE: &str = "Filters read as what follows WHERE in SQL, over dott
   rand < 0.1                             a sample, the same each time
 
 Operators: = != < <= > >=, and or not, in, between, like, ilike, glob, regexp, is null, + - * / %, ||
-Functions: lower upper length replace split abs round greatest least coalesce contains
+Functions: lower upper length replace split abs round greatest least coalesce contains any(list, condition)
            cosine_distance euclidean_distance rand
 Of every file column f: f.name f.stem f.ext f.parent; inside lists and JSON: boxes[0].x, meta.key
 After it: order by COLUMN [desc], limit N, offset N";

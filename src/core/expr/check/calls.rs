@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Checker, shown};
+use super::{Checker, any, shown};
 use crate::expr::error::{Error, Result, Span};
 use crate::expr::function::{Function, common};
 use crate::expr::syntax::{Kind, Literal, Node};
@@ -20,6 +20,9 @@ impl Checker<'_> {
             if name.eq_ignore_ascii_case(metric.word()) {
                 return self.distance(metric, arguments, span);
             }
+        }
+        if name.eq_ignore_ascii_case(any::WORD) {
+            return self.any(arguments, span);
         }
         let Some(function) = Function::named(name) else {
             return Err(Error::new(span, format!("no function `{name}`{}", function_hint(name))));
@@ -210,7 +213,7 @@ pub(super) fn whole(node: &Node) -> Result<Expr> {
 
 fn function_hint(name: &str) -> String {
     let known = Function::ALL.into_iter().map(Function::word);
-    let others = [Metric::Cosine.word(), Metric::Euclidean.word(), "rand"];
+    let others = [Metric::Cosine.word(), Metric::Euclidean.word(), any::WORD, "rand"];
     let near = nearest::to(name, known.chain(others));
     nearest::hint(&near, "`dcfs explain --help` lists them")
 }

@@ -35,7 +35,7 @@ impl Checker<'_> {
     pub(super) fn member(&self, of: &Node, key: &str, span: Span) -> Result<Expr> {
         // A name in backquotes may be the last part of a column's name.
         if let Kind::Name(name) = &of.kind
-            && let Meaning::Value(expr) = self.names.find(&format!("{name}.{key}"))
+            && let Meaning::Value(expr) = self.find(&format!("{name}.{key}"))
         {
             return Ok(expr);
         }

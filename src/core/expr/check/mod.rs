@@ -6,20 +6,22 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | [`any`] | conditions on the items of a list |
 //! | [`calls`] | functions and distances |
 //! | [`inside`] | items of lists, fields of models, keys of JSON |
 
+mod any;
 mod calls;
 mod inside;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use crate::expr::error::{Error, Result, Span};
 use crate::expr::names::{Meaning, Names};
 use crate::expr::parse;
 use crate::expr::syntax::{self, Arithmetic, Comparison, Kind, Literal, Match, Node};
 use crate::expr::typed::{Column, Expr, Form, Key, Query, Type, Value};
-use crate::schema::Schema;
+use crate::schema::{Schema, ValueType};
 use crate::time::Timestamp;
 
 /// The longest pattern, in bytes: matching takes up to that many steps per byte of text.
@@ -44,7 +46,12 @@ pub fn check(text: &str, schema: &Schema) -> Result<Query> {
 /// # Errors
 /// As [`check`].
 pub fn checked(parsed: &syntax::Query, text: &str, schema: &Schema) -> Result<Query> {
-    let checker = Checker { text, names: Names::of(schema), patterns: Cell::new(0) };
+    let checker = Checker {
+        text,
+        names: Names::of(schema),
+        patterns: Cell::new(0),
+        items: RefCell::default(),
+    };
     checker.query(parsed).map_err(|error| error.in_text(text))
 }
 
@@ -53,6 +60,8 @@ struct Checker<'s> {
     names: Names<'s>,
     /// The regular expressions so far.
     patterns: Cell<usize>,
+    /// The types of the items that conditions around are about, outermost first.
+    items: RefCell<Vec<ValueType>>,
 }
 
 impl Checker<'_> {
@@ -136,7 +145,7 @@ impl Checker<'_> {
     }
 
     fn name(&self, name: &str, span: Span) -> Result<Expr> {
-        let message = match self.names.find(name) {
+        let message = match self.find(name) {
             Meaning::Value(expr) => return Ok(expr),
             Meaning::Optional(_) => {
                 format!(
@@ -148,7 +157,7 @@ impl Checker<'_> {
             }
             Meaning::Model(None) => format!("`{name}` is a model without fields"),
             Meaning::Unknown => {
-                let message = format!("no column `{name}`{}", self.names.hint(name));
+                let message = format!("no column `{name}`{}", self.hint(name));
                 return Err(Error::new(span, message).of_unknown(name));
             }
         };
@@ -222,11 +231,11 @@ impl Checker<'_> {
     /// beside a datetime is a datetime.
     fn beside(&self, other: &Expr, node: &Node) -> Result<Expr> {
         let expr = match (other.kind(), &node.kind) {
-            (Type::Text, Kind::Name(word)) => match self.names.find(word) {
+            (Type::Text, Kind::Name(word)) => match self.find(word) {
                 Meaning::Unknown => Expr::Value(Value::Text(word.clone())),
                 _ => self.value(node)?,
             },
-            (Type::Text, Kind::Bare(word, _)) => match self.names.find(word) {
+            (Type::Text, Kind::Bare(word, _)) => match self.find(word) {
                 Meaning::Value(column) => column,
                 _ => Expr::Value(Value::Text(word.clone())),
             },
@@ -279,9 +288,7 @@ impl Checker<'_> {
             Kind::Literal(Literal::Null) => None,
             Kind::Literal(Literal::Text(text)) => Some(text.clone()),
             Kind::Bare(word, _) => Some(word.clone()),
-            Kind::Name(word) if matches!(self.names.find(word), Meaning::Unknown) => {
-                Some(word.clone())
-            }
+            Kind::Name(word) if matches!(self.find(word), Meaning::Unknown) => Some(word.clone()),
             _ => {
                 let message =
                     format!("the pattern of `{}` must be a string in quotes", kind.word());
@@ -308,7 +315,7 @@ impl Checker<'_> {
 
     fn is_null(&self, of: &Node) -> Result<Expr> {
         if let Kind::Name(name) | Kind::Quoted(name) = &of.kind {
-            match self.names.find(name) {
+            match self.find(name) {
                 Meaning::Optional(tag) => return Ok(Expr::IsAbsent(tag)),
                 Meaning::Model(_) => {
                     let message = format!(

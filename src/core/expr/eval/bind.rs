@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::any::{self, Any, Given};
 use super::beside::beside;
 use super::bits::{BLOCK, Bits};
 use super::kernel::{Block, Searcher};
@@ -44,6 +45,7 @@ pub enum Test<'a> {
     Between(Node<'a>, Node<'a>, Node<'a>),
     Match(Node<'a>, Matcher),
     IsNull(Node<'a>),
+    Any(Box<Any<'a>>),
     Value(Node<'a>),
 }
 
@@ -60,6 +62,8 @@ pub enum Node<'a> {
     Distance(Metric, Option<Vectors<'a>>, Valid<'a>, Vec<f64>),
     Item(Box<Node<'a>>, i64, ValueType),
     Field(Box<Node<'a>>, String, ValueType),
+    /// One value per row of the block.
+    Given(&'a [Val<'a>]),
 }
 
 /// The list of an `in`.
@@ -134,6 +138,8 @@ impl Matcher {
 /// Compiles filters over columns.
 pub struct Binder<'a> {
     pub columns: &'a dyn Columns,
+    /// Inside an `any`: what stands in for the item, and for what does not depend on it.
+    pub given: Option<&'a Given<'a>>,
 }
 
 /// The substitute for a dictionary-encoded column: its texts, or NULL.
@@ -168,7 +174,11 @@ impl<'a> Binder<'a> {
     }
 
     fn test_of(&self, expr: &'a Expr, instead: Instead<'a>) -> Result<Test<'a>, Fault> {
+        if let Some(values) = self.given.and_then(|given| given.of(expr)) {
+            return Ok(Test::Value(Node::Given(values)));
+        }
         if instead.is_none()
+            && self.given.is_none()
             && let Some(table) = self.table(expr)?
         {
             return Ok(table);
@@ -218,6 +228,13 @@ impl<'a> Binder<'a> {
                 Packed::Bools(bits, valid) => Test::Bools(bits, valid),
                 _ => Test::Value(node(expr)?),
             },
+            Expr::Any(list, level, condition) => {
+                let mut parts = Vec::new();
+                any::outer(condition, *level, &mut parts);
+                let outer = parts.into_iter().map(|part| Ok((part, node(part)?)));
+                let outer = outer.collect::<Result<_, Fault>>()?;
+                Test::Any(Any { list: node(list)?, level: *level, condition, outer }.into())
+            }
             _ => Test::Value(node(expr)?),
         })
     }
@@ -317,6 +334,9 @@ impl<'a> Binder<'a> {
 
     fn node_of(&self, expr: &'a Expr, instead: Instead<'a>) -> Result<Node<'a>, Fault> {
         let node = |expr: &'a Expr| self.node_of(expr, instead).map(Box::new);
+        if let Some(values) = self.given.and_then(|given| given.of(expr)) {
+            return Ok(Node::Given(values));
+        }
         Ok(match expr {
             Expr::Column(column) => Node::Column(self.packed(column, instead)),
             Expr::Part(_, part, column) => Node::Part(*part, self.packed(column, instead)),
@@ -350,6 +370,8 @@ impl<'a> Binder<'a> {
             }
             Expr::Item(of, index, value) => Node::Item(node(of)?, *index, value.clone()),
             Expr::Field(of, key, value) => Node::Field(node(of)?, key.clone(), value.clone()),
+            // An item is always given inside its `any`.
+            Expr::Element(..) => Node::Constant(Val::Null),
             _ => Node::Test(self.test_of(expr, instead)?.into()),
         })
     }
@@ -369,6 +391,7 @@ impl Test<'_> {
                 terms.iter().fold(0, |sum, term| sum.saturating_add(term.cost()))
             }
             Self::Match(_, Matcher::Regexp(_)) => 200,
+            Self::Any(_) => 500,
             _ => 50,
         }
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`bits`] | the rows of one block; three-valued logic |
 //! | [`bind`] | compiles a filter and its columns into loops and look-ups |
+//! | [`mod@any`] | conditions on the items of a list |
 //! | [`mod@beside`] | comparisons with a constant |
 //! | [`kernel`] | the loops over whole columns |
 //! | [`mod@test`], [`node`] | conditions and values of one block |
@@ -16,6 +17,7 @@
 //! | [`mod@rank`] | rows in order |
 //! | [`mod@group`] | groups of rows, and their aggregates |
 
+mod any;
 mod beside;
 mod bind;
 mod bits;
@@ -23,6 +25,7 @@ mod dig;
 mod distance;
 mod group;
 mod kernel;
+mod nearest;
 mod node;
 mod number;
 mod rank;
@@ -44,6 +47,7 @@ use super::typed::{Column, Expr, Target};
 use crate::cancel;
 
 pub use self::group::{Fold, Group, Operand, Ungrouped, group};
+pub use self::nearest::{Near, nearest};
 pub use self::rank::{Ranked, rank};
 pub use self::value::Val;
 
@@ -89,7 +93,7 @@ pub fn rows(
     columns: &dyn Columns,
     within: Option<&RoaringBitmap>,
 ) -> Result<RoaringBitmap, Fault> {
-    let test = Binder { columns }.test(filter)?;
+    let test = Binder { columns, given: None }.test(filter)?;
     let found = each_chunk(columns.rows(), |chunk| {
         let mut bytes = vec![0_u8; CHUNK / 8];
         for (number, block) in blocks(chunk, columns.rows()).enumerate() {

@@ -60,6 +60,10 @@ impl<'a> Node<'a> {
                     false => Ok(Val::Null),
                 })
             }
+            Self::Given(values) => Ok(values
+                .get(block.start..block.start + block.length)
+                .ok_or(Fault::Damaged)?
+                .to_vec()),
             Self::Item(_, _, value) | Self::Field(_, _, value) => {
                 let found = self.raw(block, wanted)?;
                 let decoded = found.into_iter().map(|raw| match raw {
@@ -72,7 +76,7 @@ impl<'a> Node<'a> {
     }
 
     /// The JSON texts of the rows `wanted`, if they have any.
-    fn raw(&self, block: Block, wanted: &Bits) -> Result<Vec<Option<Raw<'_>>>, Fault> {
+    pub fn raw(&self, block: Block, wanted: &Bits) -> Result<Vec<Option<Raw<'_>>>, Fault> {
         match self {
             Self::Item(of, index, _) => {
                 let inner = of.raw(block, wanted)?;

@@ -81,7 +81,7 @@ pub fn rank(
     columns: &dyn Columns,
     within: Option<&RoaringBitmap>,
 ) -> Result<Option<Vec<Ranked>>, Fault> {
-    let nodes = keys.iter().map(|key| Binder { columns }.node(&key.by));
+    let nodes = keys.iter().map(|key| Binder { columns, given: None }.node(&key.by));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let room = MOST / threads_for(columns.rows());

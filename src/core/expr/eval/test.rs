@@ -75,6 +75,7 @@ impl Test<'_> {
                 let values = of.values(block, wanted)?;
                 each(wanted, |row| Ok(Some(values[row].is_null())))?
             }
+            Self::Any(any) => any.truth(block, wanted)?,
             Self::Value(of) => {
                 let values = of.values(block, wanted)?;
                 each(wanted, |row| Ok(values[row].truth()))?
