@@ -14,7 +14,8 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::Format;
 use dcfs_data::stats;
-use dcfs_data::tables::{Blocks, TextTable, parquet};
+use dcfs_data::tables::parquet::{self, Encoding};
+use dcfs_data::tables::{Blocks, TextTable};
 
 /// A table, by its name in the directory of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,11 +33,13 @@ pub enum Table {
     /// Statistics of the columns: for programs, and for people.
     Stats,
     StatsPage,
+    /// Arrow IPC, in the cache's own file.
+    Arrow,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Count,
         Self::Csv,
         Self::Jsonl,
@@ -46,14 +49,22 @@ impl Table {
         Self::Captions,
         Self::Stats,
         Self::StatsPage,
+        Self::Arrow,
     ];
 
     /// The tables of `_views/hf`.
     pub const HUGGING_FACE: [Self; 3] = [Self::Metadata, Self::MetadataParquet, Self::Captions];
 
     /// The tables of a version, not listed.
-    pub const BY_NAME: [Self; 6] =
-        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Stats, Self::StatsPage];
+    pub const BY_NAME: [Self; 7] = [
+        Self::Count,
+        Self::Csv,
+        Self::Jsonl,
+        Self::Parquet,
+        Self::Arrow,
+        Self::Stats,
+        Self::StatsPage,
+    ];
 
     /// The file's name.
     pub const fn name(self) -> &'static str {
@@ -62,6 +73,7 @@ impl Table {
             Self::Csv => "_rows.csv",
             Self::Jsonl => "_rows.jsonl",
             Self::Parquet => "_rows.parquet",
+            Self::Arrow => "_rows.arrow",
             Self::Metadata => "metadata.jsonl",
             Self::MetadataParquet => "metadata.parquet",
             Self::Captions => "captions.csv",
@@ -192,9 +204,10 @@ impl Vfs {
                     Table::Count => {
                         return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
                     }
-                    Table::Parquet | Table::MetadataParquet => {
+                    Table::Parquet | Table::Arrow | Table::MetadataParquet => {
                         let file = match table {
-                            Table::Parquet => parquet::open(&source)?,
+                            Table::Parquet => parquet::open(&source, Encoding::Parquet)?,
+                            Table::Arrow => parquet::open(&source, Encoding::Arrow)?,
                             _ => parquet::open_metadata(&source)?,
                         };
                         let size = file.metadata().map_err(broken)?.len();

@@ -15,7 +15,7 @@ COMPLETE = 4
 HELPERS = {b"_schema.json", b"_lineage.md", b"_README.md"}
 """The files that every version lists beside its rows."""
 
-RESERVED = HELPERS | {b"_rows.jsonl", b"_rows.csv", b"_rows.parquet", b"_count", b"_stats.json", b"_stats.md", b"_views"}
+RESERVED = HELPERS | {b"_rows.jsonl", b"_rows.csv", b"_rows.parquet", b"_rows.arrow", b"_count", b"_stats.json", b"_stats.md", b"_views"}
 
 
 @dataclass(frozen=True)

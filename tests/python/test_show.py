@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
@@ -26,12 +27,12 @@ def show(shapes_catalog, tmp_path):
 
 @pytest.mark.mount
 @pytest.mark.parametrize("name", ["pets_masked", "typed", "pairs", "numbers", "empty", "members"])
-@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "arrow"])
 def test_a_table_is_that_of_the_mount(show, shapes_mount, tmp_path, name, format):
     file = tmp_path / f"x.{format}"
     show.ok(name, "-o", file)
     assert file.read_bytes() == (shapes_mount.datasets / name / f"_rows.{format}").read_bytes()
-    if format != "parquet":
+    if format in ("jsonl", "csv"):
         assert show.ok(name, "--format", format) == file.read_bytes().decode()
 
 
@@ -101,7 +102,7 @@ def test_parquet_is_not_for_a_terminal(show, shapes_catalog):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(show, shapes_catalog):
-    for format in ("jsonl", "parquet", "table"):
+    for format in ("jsonl", "parquet", "arrow", "table"):
         command = [mounts.DCFS, "show", "typed", "--all" if format == "table" else "--limit=0", "--format", format]
         process = subprocess.Popen(command, cwd=shapes_catalog, env=show.dcfs.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.close()
@@ -113,4 +114,6 @@ def test_a_subset_as_parquet(show, tmp_path):
     file = tmp_path / "x.parquet"
     show.ok("pets_sized", "--columns", "info.width,path", "--limit", "3", "-o", file)
     table = pyarrow.parquet.read_table(file)
+    show.ok("pets_sized", "--columns", "info.width,path", "--limit", "3", "-o", tmp_path / "x.arrow")
+    assert pyarrow.ipc.open_file(tmp_path / "x.arrow").read_all().to_pylist() == table.to_pylist()
     assert table.num_rows == 3 and table.column_names == ["path", "info"]

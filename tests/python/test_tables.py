@@ -15,6 +15,7 @@ import numpy
 import pandas
 import pyarrow.csv
 import pyarrow.json
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
@@ -37,7 +38,7 @@ DATASETS = [
     "fragments",
 ]
 
-TABLES = ["_rows.jsonl", "_rows.csv", "_rows.parquet"]
+TABLES = ["_rows.jsonl", "_rows.csv", "_rows.parquet", "_rows.arrow"]
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +114,11 @@ def nested(relation):
     return [dict(zip(relation.columns, row)) for row in relation.fetchall()]
 
 
+def from_arrow(path):
+    rows = pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()  # noqa: F841 - DuckDB finds it by its name.
+    return duckdb.sql("FROM rows")
+
+
 READERS = {
     "json": lambda path: [json.loads(line) for line in open(path)],
     "pandas jsonl": lambda path: pandas.read_json(path, lines=True, convert_dates=False, dtype=False).to_dict("records"),
@@ -121,6 +127,8 @@ READERS = {
     "pandas parquet": lambda path: pandas.read_parquet(path).to_dict("records"),
     "pyarrow parquet": lambda path: pyarrow.parquet.read_table(path).to_pylist(),
     "duckdb parquet": lambda path: nested(duckdb.sql(f"FROM read_parquet('{path}')")),
+    "pyarrow arrow": lambda path: pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all().to_pylist(),
+    "duckdb arrow": lambda path: nested(from_arrow(path)),
     "csv": lambda path: list(csv.DictReader(open(path, newline=""))),
     "pandas csv": lambda path: pandas.read_csv(path).to_dict("records"),
     "pyarrow csv": lambda path: pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)).to_pylist(),

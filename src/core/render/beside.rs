@@ -31,7 +31,7 @@ pub fn by(schema: &Schema) -> String {
          {}\n\
          A value is named by its text: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. An empty text is `%`, and\n\
          `/` in a text `%2F`. Rows without a value are in no class: they are in `.null`, by name only. If two values want the same name, the second gets `~<sys__id of its first row>`.\n\
-         Every such directory has its own `_views/`, so conditions combine, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
+         Every such directory has its own `_views/`, so conditions combine, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`, `_rows.arrow`\n\
          and `_count` by name:\n\n    \
          ls by/<column>/<value>/_views/by/<column>/<value>/\n    \
          python -c 'from torchvision.datasets import ImageFolder; print(ImageFolder(\"by/<column>\"))'\n",

@@ -52,7 +52,7 @@ impl Readme<'_> {
             None => format!("{pages}\n{by_name}"),
             Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
         };
-        page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: their number\n";
+        page += "- `_rows.parquet`, `_rows.arrow`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: their number\n";
         page += "- `_stats.md`, `_stats.json`: statistics of the columns, over all of these rows\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=

@@ -17,10 +17,11 @@ use crate::name::escape;
 use crate::tree::key;
 
 /// Reserved names of a version's directory.
-pub const RESERVED: [&[u8]; 10] = [
+pub const RESERVED: [&[u8]; 11] = [
     b"_README.md",
     b"_count",
     b"_lineage.md",
+    b"_rows.arrow",
     b"_rows.csv",
     b"_rows.jsonl",
     b"_rows.parquet",

@@ -38,9 +38,9 @@ impl Lines {
 }
 
 /// The cells of a row, looked up by the column numbers of a schema.
-struct Numbered<'c> {
-    cells: &'c [Cell<'c>],
-    numbers: &'c [usize],
+pub(super) struct Numbered<'c> {
+    pub cells: &'c [Cell<'c>],
+    pub numbers: &'c [usize],
 }
 
 impl Cells for Numbered<'_> {

@@ -15,10 +15,12 @@
 //! | [`counts`] | the number of rows per value |
 //! | [`functions`], [`aggregates`] | functions of filters that SQLite lacks, and more |
 //! | [`shape`] | the schema of a result, for saving it as a version |
-//! | [`lines`] | rows of a result as text |
+//! | [`lines`], [`columnar`] | an answer as text, and as Parquet or Arrow |
+//! | [`nearest`] | nearest rows of another version, for joins |
 //! | [`spool`] | rows on the disk until their types are known |
 
 mod aggregates;
+pub mod columnar;
 pub mod counts;
 mod engine;
 mod functions;
@@ -26,6 +28,7 @@ mod index;
 mod join;
 pub mod kernel;
 pub mod lines;
+mod nearest;
 pub mod question;
 mod shape;
 mod spool;

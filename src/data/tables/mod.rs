@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`source`], [`paths`], [`chunks`] | the rows a table shows, the paths of their files, and passes over them on all cores |
 //! | [`text`] | JSON and CSV, measured once and rendered again when read |
+//! | `arrow` | Arrow IPC, from the groups of rows that Parquet is written from |
 //! | [`parquet`] | Parquet, as a file in the cache |
 
+mod arrow;
 pub mod chunks;
 pub mod parquet;
 pub mod paths;

@@ -1,7 +1,7 @@
 //! Answers to SELECTs over datasets: computed, then printed or saved as versions. `dcfs sql` and the commands
 //! built on it supply the statement.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ use dcfs_data::catalog::{Catalog, Publication, Writer};
 use dcfs_data::pack::{Limits as PackLimits, Packs};
 use dcfs_data::sql::lines::Lines;
 use dcfs_data::sql::question::{self, Question, Step};
-use dcfs_data::sql::{self, Limits, Seen, Shape, Spool};
+use dcfs_data::sql::{self, Limits, Seen, Shape, Spool, columnar};
+use dcfs_data::tables::parquet::Encoding;
 use dcfs_disk::whole_file::WholeFile;
 use dcfs_work::{answer, author};
 
@@ -83,6 +84,10 @@ pub enum Format {
     Json,
     /// Dotted column names
     Csv,
+    /// Typed and nested columns
+    Parquet,
+    /// The same as Arrow IPC, to be mapped into memory
+    Arrow,
 }
 
 /// Quotes a column name for a statement: always a name, whatever was typed.
@@ -137,6 +142,13 @@ impl Answering {
     /// Runs a statement, and prints or saves its answer.
     pub fn answer(&self, text: &str, out: &mut Output) -> Result<()> {
         let format = self.format()?;
+        if matches!(format, Format::Parquet | Format::Arrow)
+            && self.output.is_none()
+            && self.name.is_none()
+            && io::stdout().is_terminal()
+        {
+            return Err(usage("it cannot be printed on a terminal; pass `-o FILE`"));
+        }
         let catalog = self.catalog()?;
         let question = self.question(&catalog, text)?;
         if self.explain {
@@ -214,9 +226,11 @@ impl Answering {
             (.., Some("jsonl" | "ndjson")) => Ok(Format::Jsonl),
             (.., Some("json")) => Ok(Format::Json),
             (.., Some("csv")) => Ok(Format::Csv),
+            (.., Some("parquet")) => Ok(Format::Parquet),
+            (.., Some("arrow" | "feather")) => Ok(Format::Arrow),
             (.., Some("txt")) => Ok(Format::Table),
             (_, Some(path), _) => Err(usage(format!(
-                "cannot tell the format from the name `{}`; say `--format jsonl`, `json`, `csv` or `table`",
+                "cannot tell the format from the name `{}`; say `--format jsonl`, `json`, `csv`, `parquet`, `arrow` or `table`",
                 path.display()
             ))),
         }
@@ -301,6 +315,8 @@ fn print(
         Format::Table => print_grid(ready, shape, width, out),
         Format::Jsonl => print_rows(RowFormat::Jsonl, (b"", b"", b""), ready, shape, out),
         Format::Json => print_rows(RowFormat::Jsonl, (b"[\n", b",\n", b"\n]\n"), ready, shape, out),
+        Format::Parquet => columnar::write(ready, shape, Encoding::Parquet, out).map(drop),
+        Format::Arrow => columnar::write(ready, shape, Encoding::Arrow, out).map(drop),
         Format::Csv => print_rows(RowFormat::Csv, (b"", b"", b""), ready, shape, out),
     }
 }

@@ -24,7 +24,8 @@ use dcfs_core::render::rows::{self, Beside, Ours};
 use dcfs_core::schema::{Schema, ValueType};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::lost;
-use dcfs_data::tables::{Source, parquet, text};
+use dcfs_data::tables::parquet::{self, Encoding};
+use dcfs_data::tables::{Source, text};
 use dcfs_disk::whole_file::WholeFile;
 
 /// The column with the number of a row, in a grid.
@@ -84,6 +85,8 @@ enum Format {
     Csv,
     /// Typed and nested columns
     Parquet,
+    /// The same as Arrow IPC, to be mapped into memory
+    Arrow,
 }
 
 impl Format {
@@ -92,10 +95,11 @@ impl Format {
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("csv") => Ok(Self::Csv),
             Some("parquet") => Ok(Self::Parquet),
+            Some("arrow" | "feather") => Ok(Self::Arrow),
             Some("txt") => Ok(Self::Table),
             _ => Err(usage(format!(
-                "cannot tell the format from the name `{}`; say `--format jsonl`, `csv`, `parquet` \
-                 or `table`",
+                "cannot tell the format from the name `{}`; say `--format jsonl`, `csv`, `parquet`, \
+                 `arrow` or `table`",
                 path.display()
             ))),
         }
@@ -107,8 +111,11 @@ impl Show {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let format = self.format()?;
         let Some(path) = &self.output else {
-            if format == Format::Parquet && io::stdout().is_terminal() {
-                return Err(usage("parquet cannot be printed on a terminal; pass `-o FILE`"));
+            if let (Format::Parquet | Format::Arrow, true) = (format, io::stdout().is_terminal()) {
+                let name = if format == Format::Arrow { "arrow" } else { "parquet" };
+                return Err(usage(format!(
+                    "{name} cannot be printed on a terminal; pass `-o FILE`"
+                )));
             }
             return self.print(format, terminal::width(&io::stdout()), out);
         };
@@ -149,11 +156,13 @@ impl Show {
                 self.text(rows::Format::Jsonl, &self.source(&asked, query.as_ref())?, out)
             }
             Format::Csv => self.text(rows::Format::Csv, &self.source(&asked, query.as_ref())?, out),
-            Format::Parquet => {
+            Format::Parquet | Format::Arrow => {
+                let encoding =
+                    if format == Format::Arrow { Encoding::Arrow } else { Encoding::Parquet };
                 let source = self.source(&asked, query.as_ref())?;
                 let (progress, told) = (self.progress(&source), Cell::new(0));
                 let each = |rows: u64| progress.add(rows - told.replace(rows));
-                let written = parquet::write(&source, &mut *out, &each);
+                let written = parquet::write(&source, encoding, &mut *out, &each);
                 progress.clear();
                 written.map(drop)
             }

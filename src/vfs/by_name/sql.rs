@@ -1,8 +1,9 @@
-//! `/sql/<statement>.csv`, `.jsonl`, `.md`: the result of a SELECT over the catalog's versions, as a file.
+//! `/sql/<statement>.csv`, `.jsonl`, `.md`, `.parquet`, `.arrow`: the result of a SELECT over the catalog's versions, as a file.
 //!
 //! A slash in the statement is U+2215 in the name, as in filters. A wrong statement, or one with too large a result, is EINVAL,
 //! and the file of the same name in `/sql/_error/` has the message.
 
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +19,8 @@ use dcfs_core::render::stranger::on_terminal;
 use dcfs_core::time::Timestamp;
 use dcfs_data::sql::lines::{self, Lines};
 use dcfs_data::sql::question::{self, Question};
-use dcfs_data::sql::{Limits, Shape};
+use dcfs_data::sql::{Limits, Shape, columnar};
+use dcfs_data::tables::parquet::Encoding;
 use dcfs_data::usage::Usage;
 
 /// The folder.
@@ -38,12 +40,15 @@ const BEGINNINGS: [&str; 3] = ["select", "with", "values"];
 enum Form {
     Lines(Format),
     Markdown,
+    Columns(Encoding),
 }
 
-const FORMS: [(&str, Form); 3] = [
+const FORMS: [(&str, Form); 5] = [
     (".csv", Form::Lines(Format::Csv)),
     (".jsonl", Form::Lines(Format::Jsonl)),
     (".md", Form::Markdown),
+    (".parquet", Form::Columns(Encoding::Parquet)),
+    (".arrow", Form::Columns(Encoding::Arrow)),
 ];
 
 impl Folder for Sql {
@@ -117,6 +122,15 @@ fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
             out.extend_from_slice(line);
             fits(&out)
         })?,
+        Form::Columns(encoding) => {
+            let mut bounded = Bounded { bytes: Vec::new(), is_full: false };
+            let written = columnar::write(ready, &shape, encoding, &mut bounded);
+            if bounded.is_full {
+                return Err(Error::new(Kind::Invalid, TOO_LARGE));
+            }
+            written?;
+            out = bounded.bytes;
+        }
         Form::Lines(format) => {
             let lines = Lines::new(&shape, format);
             out.extend_from_slice(lines.header());
@@ -131,6 +145,27 @@ fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
 }
 
 const TOO_LARGE: &str = "the answer is larger than 16 MiB; ask for less (limit, group by), or write it with `dcfs sql -o FILE`";
+
+/// Bytes up to [`MOST`].
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full |= self.bytes.len() + bytes.len() > MOST;
+        if self.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A missing dataset is an error of the statement, not a missing file.
 fn invalid(error: Error) -> Error {

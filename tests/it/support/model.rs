@@ -10,12 +10,13 @@ use dcfs_core::name::escape;
 use dcfs_core::object::{Identity, Object};
 
 /// Names in a version's directory that are not rows' files.
-pub const RESERVED: [&str; 8] = [
+pub const RESERVED: [&str; 9] = [
     "_schema.json",
     "_lineage.md",
     "_README.md",
     "_rows.jsonl",
     "_rows.csv",
+    "_rows.arrow",
     "_rows.parquet",
     "_count",
     "_views",

@@ -18,7 +18,7 @@ pub struct Column {
 }
 
 #[derive(Debug)]
-enum Values {
+pub enum Values {
     Bool(Vec<bool>),
     Int(Vec<i64>),
     Float(Vec<f64>),
@@ -104,6 +104,16 @@ impl Column {
             Values::Bytes(all, ends) => all.len() + ends.len() * 8,
         };
         values + 2 * (self.defined.len() + self.repeated.len())
+    }
+
+    /// How deep something is there in each entry, and where lists go on: empty outside of lists.
+    pub fn levels(&self) -> (&[i16], &[i16]) {
+        (&self.defined, &self.repeated)
+    }
+
+    /// The values that are there.
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
     /// Writes it as a column chunk of a row group.
