@@ -14,6 +14,8 @@ import sqlite3
 import subprocess
 import time
 
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 
 import datachain_runs
@@ -80,6 +82,38 @@ def test_formats_say_the_same(sql, tmp_path):
     assert sql("-", "--json", input=text).stdout == sql.ok(text, "--json")
 
 
+def test_columns_are_typed_in_parquet_and_arrow(sql, tmp_path):
+    text = "select p.file, p.info, m.mask.path as mask, p.info.width / 2 half, count(*) over () n from pets_sized p left join pets_masked m on p.file.path = m.file.path order by p.file.path"
+    rows = sql.rows(text)
+    for name in ("x.parquet", "x.arrow"):
+        sql.ok(text, "-o", tmp_path / name)
+    parquet, arrow = pyarrow.parquet.read_table(tmp_path / "x.parquet"), pyarrow.ipc.open_file(tmp_path / "x.arrow").read_all()
+    assert parquet.to_pylist() == arrow.to_pylist() and len(rows) == arrow.num_rows == 18
+    for row, record in zip(rows, arrow.to_pylist()):
+        assert (record["info"], record["mask"], record["half"], record["n"]) == (row["info"], row["mask"], row["half"], 18)
+        assert record["file"]["path"] == row["file"]["path"]
+    assert str(arrow.schema.field("half").type) == "double" and pyarrow.types.is_struct(arrow.schema.field("file").type)
+    sql.ok("select * from typed", "-o", tmp_path / "typed.arrow")
+    assert pyarrow.ipc.open_file(tmp_path / "typed.arrow").read_all().num_rows == 18
+    sql.ok("select file.path from pets_sized where 1 = 0", "-o", tmp_path / "none.arrow")
+    assert pyarrow.ipc.open_file(tmp_path / "none.arrow").read_all().num_rows == 0
+
+
+def test_listings_are_tables(sql, tmp_path):
+    (tmp_path / "files").mkdir()
+    for number in range(3):
+        (tmp_path / "files" / f"{number}.txt").write_text("x" * number)
+    sql.dcfs.ok("index", tmp_path / "files", "--save", "texts", cwd=tmp_path)
+    address = (tmp_path / "files").as_uri()
+    count = f"select count(*) n, sum(file.size) s from listing('{address}/')"
+    assert json.loads(sql.ok(count, "--json", cwd=tmp_path)) == {"n": 3, "s": 3}
+    assert json.loads(sql.ok(f"select l.file.name x from listing('{address}') l where l.file.size = 2", "--json", cwd=tmp_path)) == {"x": "2.txt"}
+    missing = sql("select * from listing('s3://nothing/')", cwd=tmp_path)
+    assert missing.returncode == 1 and "no listing of `s3://nothing/`; there are file://" in missing.stderr
+    below = sql(f"select * from listing('{address}/a/b/')", cwd=tmp_path)
+    assert below.returncode == 1 and f"`listing('{address}/')` holds it" in below.stderr
+
+
 def test_joins_pair_rows(sql):
     text = "select p.file.path, m.mask.path as mask from pets_sized p left join pets_masked m on p.file.path = m.file.path"
     rows = sql.rows(text)
@@ -142,18 +176,53 @@ def test_kernels_and_sqlite_agree(sql):
 def test_joins_by_kernels_and_by_sqlite_agree(sql):
     draw = random.Random(18)
     of_a, of_b = ["a.info.width", "a.file.parent", "a.file.stem", "a.file.size"], ["b.info.height", "b.mask.path", "b.mask.ext", "b.stem"]
-    for _ in range(25):
+    kinds = set()
+    for _ in range(30):
         on = draw.sample(["a.file.path = b.file.path", "b.file.parent = a.file.parent", "a.info.width = b.info.width", "a.file.stem == b.stem"], draw.randint(1, 2))
         keys = draw.sample(of_a + of_b, draw.randint(0, 2))
         folds = [f"{of}({draw.choice(['a.info.height', 'b.info.width', 'b.file.size'])})" for of in draw.sample(["sum", "avg", "min", "max", "count"], 2)]
-        text = f"select {', '.join([*keys, *folds, 'count(*) n'])} from pets_sized a join pets_masked b on {' and '.join(on)}"
         conditions = draw.sample(["a.info.width > 360", "b.file.parent <> 'pug'", "a.info.height between 250 and 290", "b.mask.path like 'p%'"], draw.randint(0, 2))
+        kind = draw.choice(["", "left ", "left outer ", "right ", "full ", "semi ", "anti "])
+        if kind in ("semi ", "anti "):
+            # The second table is only tested.
+            keys, folds = [key for key in keys if key in of_a], [fold for fold in folds if "(a." in fold]
+        whole = {"": "ab", "right ": "b", "full ": ""}.get(kind, "a")
+        conditions = [condition for condition in conditions if condition[0] in whole]
+        if kind in ("", "left ", "semi ", "anti ") and draw.random() < 0.5:
+            on.append("b.file.stem like '%_2'")
+        text = f"select {', '.join([*keys, *folds, 'count(*) n'])} from pets_sized a {kind}join pets_masked b on {' and '.join(on)}"
         if conditions:
             text += " where " + " and ".join(conditions)
         if keys:
             text += " group by " + ", ".join(keys)
-        assert "kernels join" in sql.ok(text, "--explain"), text
+        assert f"kernels {kind.replace('outer ', '')}join" in sql.ok(text, "--explain"), text
+        kinds.add(kind)
         assert sql.ok(text, "--json") == sql.ok(text, "--json", "--sqlite"), text
+    assert len(kinds) == 7
+
+
+def test_semi_and_anti_joins_keep_the_rows_of_the_first_table(sql):
+    test = "select file.path p from pets_sized a {} join pets_masked b on a.file.path = b.file.path and b.info.width > 360 where a.info.height < 290 order by 1"
+    with_a_mask, without = sql.rows(test.format("semi")), sql.rows(test.format("anti"))
+    among = "select file.path p from pets_sized a where a.info.height < 290 and {} a.file.path in (select b.file.path from pets_masked b where b.info.width > 360) order by 1"
+    assert with_a_mask == sql.rows(among.format("")) and without == sql.rows(among.format("not")) and with_a_mask and without
+    twice = test.replace(" where", " anti join pets_sized c on c.file.path = a.file.path and c.file.parent = 'pug' where")
+    assert sql.rows(twice.format("semi")) == [row for row in with_a_mask if not row["p"].startswith("pug/")]
+    assert list(sql.rows("select * exclude (file) from pets_sized a semi join pets_masked b on a.file.path = b.file.path limit 1")[0]) == ["info"]
+
+
+def test_the_nearest_rows_of_another_dataset(sql, tmp_path):
+    draw = random.Random(19)
+    rows = [[round(draw.uniform(-1, 1), 3) for _ in range(5)] for _ in range(60)]
+    for name, of in (("pets", rows), ("queries", rows[:7])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"n": n, "emb": emb}) + "\n" for n, emb in enumerate(of)))
+        sql.dcfs.ok("load", tmp_path / f"{name}.jsonl", "--as", name, cwd=tmp_path)
+    text = "select q.n q, p.n p, {}_distance(q.emb, p.emb) d from queries q join pets p on nearest(q.emb, p.emb, 4, '{}') order by q.n, d, p.n"
+    for metric in ("cosine", "euclidean"):
+        found = [json.loads(line) for line in sql.ok(text.format(metric, metric), "--json", cwd=tmp_path).splitlines()]
+        ranked = f"select q, p, d from (select q.n q, p.n p, {metric}_distance(q.emb, p.emb) d, row_number() over (partition by q.n order by {metric}_distance(q.emb, p.emb), p.n) r from queries q, pets p) where r <= 4 order by q, d, p"
+        assert found == [json.loads(line) for line in sql.ok(ranked, "--json", cwd=tmp_path).splitlines()] and len(found) == 28
+    assert "kernels find the 4 nearest rows by p.emb for each row of q" in sql.ok(text.format("cosine", "cosine"), "--explain", cwd=tmp_path)
 
 
 def test_more_aggregates(sql):
@@ -223,19 +292,43 @@ def test_nothing_but_select_runs(sql, shapes_catalog, text):
     assert (shapes_catalog / ".datachain" / "db").read_bytes() == before
 
 
-def test_time_memory_and_length_are_bounded(sql):
+def test_time_memory_and_length_are_bounded(sql, shapes_catalog):
     endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x"
     started = time.monotonic()
     result = sql(endless, "--timeout", "1s")
     assert result.returncode == 2 and "--timeout" in result.stderr and time.monotonic() - started < 10
+    million = "with recursive x(n) as (select 1 union all select n + 1 from x limit 1000000) select count(*) from x a, x b where a.n * b.n = 7"
     product = "select count(*) from " + ", ".join(f"typed t{number}" for number in range(12))
-    assert "--timeout" in sql(product, "--timeout", "1s").stderr
-    for large in ["select length(randomblob(2000000000))", "select length(zeroblob(2000000000))", "select 1" + " " * 99_999 + "2"]:
+    for slow in (product, million):
+        assert "--timeout" in sql(slow, "--timeout", "1s").stderr
+    for large in ["select length(randomblob(2000000000))", "select length(zeroblob(2000000000))", "select 1" + " " * 99_999 + "2", "select '" + "x" * 120_000 + "'"]:
         result = sql(large)
         assert result.returncode == 2 and result.stderr.count("\n") <= 3, result.stderr
     greedy = "with recursive x(n) as (select 1 union all select n + 1 from x limit 3000000) select length(group_concat(n || 'xxxxxxxxxxxxxxxxxxxxxxxx')) from x"
     assert sql(greedy, "--memory", "32MiB").returncode == 2
+    assert sql("-", input="select 1 " + "union select 1 " * 70_000).returncode == 2, "a statement of 1 MB"
+    process = subprocess.Popen([mounts.DCFS, "sql", greedy, "--memory", "32MiB"], env=sql.dcfs.environment, cwd=shapes_catalog, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 2 and used.ru_maxrss < 300 << 10, "the process stays within bounds as well"
     assert sql("select " + "(" * 500 + "1" + ")" * 500).returncode == 2
+
+
+def test_names_are_names_whatever_is_in_them(sql, writable):
+    """Columns and datasets are called by strangers: quotes and semicolons in them say nothing to SQLite."""
+    odd = 'a"; drop table x; --'
+    quoted = '"' + odd.replace('"', '""') + '"'
+    before = (writable / ".datachain" / "db").read_bytes()
+    for text in [f"select 1 as {quoted}", f"select x.{quoted} from (select 7 as {quoted}) x", f"select label from {quoted}", f"select {quoted} from pets_sized"]:
+        result = sql(text, "--json", cwd=writable)
+        assert result.returncode in (0, 1, 2) and "drop table" in result.stdout + result.stderr
+    assert json.loads(sql.ok(f"select 5 as {quoted}", "--json", cwd=writable)) == {odd: 5}
+    assert (writable / ".datachain" / "db").read_bytes() == before
+    assert sql(f"select * from {quoted}", cwd=writable).returncode in (1, 2)
+    csv_file = writable / "odd.csv"
+    csv_file.write_text('"it\'s","select"\n1,2\n')
+    sql.dcfs.ok("load", csv_file, "--as", "odd", cwd=writable)
+    assert json.loads(sql.ok("select count(*) n, sum(\"select\") s from odd group by \"select\"", "--json", cwd=writable)) == {"n": 1, "s": 2}
 
 
 def test_an_interrupt_ends_it(sql, shapes_catalog):
@@ -298,6 +391,8 @@ def test_an_answer_is_a_file_by_name(sql, answers):
         file = answers / f"{text}.{ending}"
         assert file.read_text() == sql.ok(text, "--format", ending)
         assert file.stat().st_size == len(file.read_bytes())
+    for ending, read in (("parquet", pyarrow.parquet.read_table), ("arrow", lambda path: pyarrow.ipc.open_file(path).read_all())):
+        assert read(str(answers / f"{text}.{ending}")).to_pylist() == sql.rows(text)
     lines = (answers / f"{text}.md").read_text().splitlines()
     assert lines[:2] == ["| file.parent | n | w |", "| --- | --- | --- |"] and lines[2].startswith("| beagle | 6 | ")
     half = "select info.width / 2 h from pets_sized order by 1 limit 1"

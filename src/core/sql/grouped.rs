@@ -11,7 +11,7 @@ use super::bind::{Binder, Bound, Meaning, is_aggregate};
 use super::known::SqlColumn;
 use super::lex::Kind;
 use super::quoted;
-use super::scan::{Call, Chain, Scan};
+use super::scan::{Call, Chain, Join, Scan};
 use crate::schema::ValueType;
 
 /// The table of the groups: columns `k0`, `k1`, ... are the keys, `a0`, `a1`, ... the aggregates.
@@ -40,6 +40,7 @@ pub struct Grouped {
     pub filters: Vec<Option<String>>,
     /// Pairs of columns that the join compares for equality; empty for one table.
     pub on: Vec<(SqlColumn, SqlColumn)>,
+    pub join: Join,
     /// The rest of the statement, over [`GROUPS`].
     pub bound: Bound,
 }
@@ -62,15 +63,21 @@ pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Groupe
     if found.keys.is_empty() && found.folds.is_empty() {
         return Err("nothing is grouped");
     }
-    let on = clauses.on.clone().map(|tokens| found.on(&tokens)).transpose()?.unwrap_or_default();
-    let filters = match &clauses.filter {
-        Some(tokens) => found.filters(tokens)?,
-        None => vec![None; scan.tables.len()],
+    let join = scan.tables.get(1).map_or(Join::Inner, |second| second.join);
+    let mut terms = vec![Vec::new(); scan.tables.len()];
+    let on = match &clauses.on {
+        Some(tokens) => found.on(tokens, join, &mut terms)?,
+        None => Vec::new(),
     };
+    if let Some(tokens) = &clauses.filter {
+        found.filters(tokens, join, &mut terms)?;
+    }
+    let joined = |terms: Vec<String>| (!terms.is_empty()).then(|| terms.join(" and "));
+    let filters = terms.into_iter().map(joined).collect();
     let sql = found.write(&clauses)?;
     let bound =
         Bound { sql, columns: Vec::new(), grouped: Err("it is over groups"), ..bound.clone() };
-    Ok(Grouped { keys: found.keys, folds: found.folds, filters, on, bound })
+    Ok(Grouped { keys: found.keys, folds: found.folds, filters, on, join, bound })
 }
 
 /// The parts of a plain SELECT, as tokens.
@@ -158,9 +165,12 @@ fn joined(scan: &Scan, tables: Range<usize>) -> Result<Option<Range<usize>>, Rea
     let [second] = rest else {
         return if first.tokens == tables { Ok(None) } else { Err(ODD) };
     };
-    let join = first.tokens.end + usize::from(is(first.tokens.end, "inner"));
-    let is_join =
-        first.tokens.start == tables.start && is(join, "join") && second.tokens.start == join + 1;
+    let words = first.tokens.end..second.tokens.start;
+    let known = ["inner", "left", "right", "full", "outer", "semi", "anti", "join"];
+    let is_join = first.tokens.start == tables.start
+        && words.end > words.start
+        && is(words.end - 1, "join")
+        && words.clone().all(|at| known.iter().any(|word| is(at, word)));
     match is_join && is(second.tokens.end, "on") {
         true => Ok(Some(second.tokens.end + 1..tables.end)),
         false => Err(ODD),
@@ -280,28 +290,54 @@ impl Finder<'_, '_> {
         Ok(())
     }
 
-    /// The pairs of columns that a join compares for equality.
-    fn on(&self, tokens: &Range<usize>) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
+    /// The pairs of columns that a join compares; its other conditions become filters, where that means the same.
+    fn on(
+        &self,
+        tokens: &Range<usize>,
+        join: Join,
+        terms: &mut [Vec<String>],
+    ) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
         const ODD: Reason = "it joins on more than equal columns";
-        let pair = |tokens: Range<usize>| {
-            let middle = tokens.clone().find(|at| {
-                self.scan.tokens[*at].is_sign("=") || self.scan.tokens[*at].is_sign("==")
-            })?;
-            let side = |tokens: Range<usize>| self.scalar(self.chain_at(&tokens)?);
-            let (a, b) = (side(tokens.start..middle)?, side(middle + 1..tokens.end)?);
-            let kind = |column: &SqlColumn| match column.value {
-                ValueType::Int | ValueType::Bool => 0,
-                ValueType::Float => 1,
-                _ => 2,
-            };
-            match (a.0, b.0) {
-                _ if kind(&a.1) != kind(&b.1) => None,
-                (0, 1) => Some((a.1, b.1)),
-                (1, 0) => Some((b.1, a.1)),
-                _ => None,
+        let mut pairs = Vec::new();
+        for tokens in self.conjuncts(tokens) {
+            if let Some(pair) = self.pair(&tokens) {
+                pairs.push(pair);
+                continue;
             }
+            let (table, text) = self.filter(&tokens).map_err(|_| ODD)?;
+            // Rows of the side that is kept whole are kept without a match.
+            let is_filter = match join {
+                Join::Inner => true,
+                Join::Left | Join::Semi | Join::Anti => table == 1,
+                Join::Right => table == 0,
+                Join::Full => false,
+            };
+            if !is_filter {
+                return Err(ODD);
+            }
+            terms[table].push(format!("({text})"));
+        }
+        if pairs.is_empty() { Err(ODD) } else { Ok(pairs) }
+    }
+
+    /// Two columns that are compared, of the first table and of the second.
+    fn pair(&self, tokens: &Range<usize>) -> Option<(SqlColumn, SqlColumn)> {
+        let middle = tokens
+            .clone()
+            .find(|at| self.scan.tokens[*at].is_sign("=") || self.scan.tokens[*at].is_sign("=="))?;
+        let side = |tokens: Range<usize>| self.scalar(self.chain_at(&tokens)?);
+        let (a, b) = (side(tokens.start..middle)?, side(middle + 1..tokens.end)?);
+        let kind = |column: &SqlColumn| match column.value {
+            ValueType::Int | ValueType::Bool => 0,
+            ValueType::Float => 1,
+            _ => 2,
         };
-        self.conjuncts(tokens).into_iter().map(|tokens| pair(tokens).ok_or(ODD)).collect()
+        match (a.0, b.0) {
+            _ if kind(&a.1) != kind(&b.1) => None,
+            (0, 1) => Some((a.1, b.1)),
+            (1, 0) => Some((b.1, a.1)),
+            _ => None,
+        }
     }
 
     /// The terms of a condition joined by AND.
@@ -328,17 +364,30 @@ impl Finder<'_, '_> {
         found
     }
 
-    /// The condition split by table, in the language of filters.
-    fn filters(&self, tokens: &Range<usize>) -> Result<Vec<Option<String>>, Reason> {
+    /// The condition, shared out among the tables, in the language of filters.
+    fn filters(
+        &self,
+        tokens: &Range<usize>,
+        join: Join,
+        terms: &mut [Vec<String>],
+    ) -> Result<(), Reason> {
         let tables = self.scan.tables.len();
-        let mut terms: Vec<Vec<String>> = vec![Vec::new(); tables];
         let parts = if tables == 1 { vec![tokens.clone()] } else { self.conjuncts(tokens) };
         for part in parts {
             let (table, text) = self.filter(&part)?;
+            // Conditions are about the rows after the join, those that it filled with NULL too.
+            let may_be_null = match join {
+                Join::Left => table == 1,
+                Join::Right => table == 0,
+                Join::Full => true,
+                Join::Inner | Join::Semi | Join::Anti => false,
+            };
+            if may_be_null {
+                return Err("its condition is on a side that the join may leave empty");
+            }
             terms[table].push(if tables == 1 { text } else { format!("({text})") });
         }
-        let joined = |terms: Vec<String>| (!terms.is_empty()).then(|| terms.join(" and "));
-        Ok(terms.into_iter().map(joined).collect())
+        Ok(())
     }
 
     /// A condition on one table: the table's index, and the condition in the language of filters.
@@ -516,6 +565,35 @@ mod tests {
     }
 
     #[test]
+    fn recognises_outer_joins_and_tests() {
+        let cases = [
+            ("left join", "a.info.width > 1", Join::Left, [Some("(`info.width` > 1)"), None]),
+            (
+                "right outer join",
+                "b.info.width > 1",
+                Join::Right,
+                [None, Some("(`info.width` > 1)")],
+            ),
+            ("full outer join", "1 = 1", Join::Full, [None, None]),
+            ("semi join", "a.info.width > 1", Join::Semi, [Some("(`info.width` > 1)"), None]),
+            ("anti join", "a.info.width > 1", Join::Anti, [Some("(`info.width` > 1)"), None]),
+        ];
+        for (word, condition, join, filters) in cases {
+            let condition =
+                if join == Join::Full { String::new() } else { format!("where {condition}") };
+            let text = format!(
+                "select a.label, count(*) from pets a {word} pets b on a.label = b.label {condition} group by a.label"
+            );
+            let found = of(&text).unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(found.join, join, "{text}");
+            let own: Vec<Option<&str>> = found.filters.iter().map(Option::as_deref).collect();
+            assert_eq!(own, filters, "{text}");
+        }
+        let text = "select count(*) from pets a semi join pets b on a.label = b.label and b.info.width > 3";
+        assert_eq!(of(text).expect("a join").filters[1].as_deref(), Some("(`info.width` > 3)"));
+    }
+
+    #[test]
     fn leaves_the_rest_to_sqlite() {
         for text in [
             "select label from pets",
@@ -527,7 +605,10 @@ mod tests {
             "select lower(label), count(*) from pets group by lower(label)",
             "select median(info.width) from pets",
             "select sum(label) from pets",
-            "select count(*) from pets a left join pets b on a.label = b.label",
+            "select count(*) from pets a left join pets b on a.label = b.label where b.info.width > 3",
+            "select count(*) from pets a full join pets b on a.label = b.label where a.info.width > 3",
+            "select count(*) from pets a left join pets b on a.label = b.label and a.info.width > 3",
+            "select count(*) from pets a cross join pets b on a.label = b.label",
             "select count(*) from pets a join pets b on a.label = b.info.width",
             "select count(*) from pets a join pets b on a.label = b.label where a.info.width > b.info.width",
             "select count(*) from (select * from pets)",

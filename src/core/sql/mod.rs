@@ -14,10 +14,10 @@ mod known;
 mod lex;
 mod scan;
 
-pub use bind::{AGGREGATES, Bound, Hint, ResultColumn};
+pub use bind::{AGGREGATES, Bound, Hint, Nearest, ResultColumn};
 pub use grouped::{FoldKind, GROUPS, Grouped, Of};
 pub use known::{Known, SqlColumn};
-pub use scan::Table;
+pub use scan::{Join, Table};
 
 use crate::expr::Error;
 
@@ -71,4 +71,9 @@ pub fn quoted(name: &str) -> String {
 /// The name of the virtual table for table `number` of a statement; unlikely to be typed by chance.
 pub fn table_name(number: usize) -> String {
     format!("dcfs table {number}")
+}
+
+/// The name of a table of nearest rows: its columns are `of`, `rank` and `id`.
+pub fn nearest_name(number: usize) -> String {
+    format!("dcfs nearest {number}")
 }

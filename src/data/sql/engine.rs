@@ -19,7 +19,7 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::expr::{Group, Val};
 use dcfs_core::schema::ValueType;
-use dcfs_core::sql::{Bound, GROUPS, Known, quoted, table_name};
+use dcfs_core::sql::{Bound, GROUPS, Known, nearest_name, quoted, table_name};
 
 /// The longest text or blob, in bytes: the result of `group_concat` or `collect` over a column.
 const LONGEST: i32 = 64 << 20;
@@ -176,6 +176,29 @@ impl Engine {
                     insert.raw_bind_parameter(at + 1, bindable(value))?;
                 }
                 insert.raw_execute()?;
+            }
+            self.connection.execute_batch("COMMIT")
+        })();
+        made.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::OutOfMemory) => Error::TooMuchMemory(self.limits.memory).into(),
+            _ => plain(&error),
+        })
+    }
+
+    /// Creates a table of nearest rows: of which row, its rank, and the row.
+    ///
+    /// # Errors
+    /// SQLite's errors; [`Error::TooMuchMemory`].
+    pub fn pairs(&self, number: usize, rows: impl Iterator<Item = [i64; 3]>) -> Result<()> {
+        let name = quoted(&nearest_name(number));
+        let made = (|| {
+            self.connection.execute_batch(&format!(
+                "CREATE TABLE {name}(\"of\" INTEGER, rank INTEGER, id INTEGER, PRIMARY KEY(\"of\", rank)) WITHOUT ROWID; BEGIN"
+            ))?;
+            let mut insert =
+                self.connection.prepare(&format!("INSERT INTO {name} VALUES (?, ?, ?)"))?;
+            for row in rows {
+                insert.execute(row)?;
             }
             self.connection.execute_batch("COMMIT")
         })();

@@ -13,6 +13,7 @@ use super::table::{TableColumns, text_of, value_of};
 use crate::pack::Ordinals;
 use dcfs_core::expr::packed::{Packed, Texts, Valid, Word};
 use dcfs_core::expr::{Column, Columns, Part, Target};
+use dcfs_core::sql::Join;
 use rusqlite::types::ValueRef;
 
 /// The most pairs held in memory: 512 MiB. Larger joins are left to SQLite, which holds none.
@@ -117,6 +118,41 @@ pub fn pairs(first: &Side<'_>, second: &Side<'_>) -> Option<Vec<(u32, u32)>> {
     })
 }
 
+/// No row of the other side.
+pub const NONE: u32 = u32::MAX;
+
+/// The rows of a side that are in no pair, or of those in one.
+fn apart(side: &Side<'_>, pairs: &[(u32, u32)], of: impl Fn(&(u32, u32)) -> u32) -> Ordinals {
+    let mut rows = match side.within {
+        Some(within) => within.clone(),
+        None => (0..Columns::rows(side.table) as u32).collect(),
+    };
+    rows -= matched(pairs, of);
+    rows
+}
+
+fn matched(pairs: &[(u32, u32)], of: impl Fn(&(u32, u32)) -> u32) -> Ordinals {
+    pairs.iter().map(of).collect()
+}
+
+/// Adds to the pairs of two sides the rows that an outer join keeps without a match.
+pub fn add_unmatched(pairs: &mut Vec<(u32, u32)>, join: Join, first: &Side<'_>, second: &Side<'_>) {
+    let (keeps_first, keeps_second) =
+        (matches!(join, Join::Left | Join::Full), matches!(join, Join::Right | Join::Full));
+    let left = keeps_first.then(|| apart(first, pairs, |pair| pair.0));
+    let right = keeps_second.then(|| apart(second, pairs, |pair| pair.1));
+    pairs.extend(left.iter().flatten().map(|row| (row, NONE)));
+    pairs.extend(right.iter().flatten().map(|row| (NONE, row)));
+}
+
+/// The rows of the first side that a SEMI or an ANTI JOIN leaves.
+pub fn tested(pairs: &[(u32, u32)], join: Join, first: &Side<'_>) -> Ordinals {
+    match join {
+        Join::Anti => apart(first, pairs, |pair| pair.0),
+        _ => matched(pairs, |pair| pair.0),
+    }
+}
+
 fn are_equal(
     ours: &[(Packed<'_>, Option<Part>)],
     row: usize,
@@ -176,7 +212,9 @@ impl Joined {
 }
 
 fn gathered(packed: &Packed<'_>, rows: impl Iterator<Item = usize> + Clone) -> Option<Gathered> {
-    let is_valid = |row: usize| value_of(packed, row).is_some_and(|value| value != ValueRef::Null);
+    let is_valid = |row: usize| {
+        row != NONE as usize && value_of(packed, row).is_some_and(|value| value != ValueRef::Null)
+    };
     let mut valid: Vec<Word> = Vec::new();
     let (mut word, mut count, mut has_null) = (0_u64, 0, false);
     for row in rows.clone() {
@@ -198,7 +236,9 @@ fn gathered(packed: &Packed<'_>, rows: impl Iterator<Item = usize> + Clone) -> O
         Packed::Texts(..) => {
             let (mut offsets, mut bytes) = (vec![0_u64.to_le_bytes()], Vec::new());
             for row in rows {
-                bytes.extend_from_slice(text_of(packed, row).unwrap_or_default());
+                if row != NONE as usize {
+                    bytes.extend_from_slice(text_of(packed, row).unwrap_or_default());
+                }
                 if bytes.len() > MOST_TEXT {
                     return None;
                 }
@@ -211,7 +251,7 @@ fn gathered(packed: &Packed<'_>, rows: impl Iterator<Item = usize> + Clone) -> O
         }
         _ => {
             let number = |row: usize| match value_of(packed, row) {
-                Some(ValueRef::Integer(n)) => n.to_le_bytes(),
+                Some(ValueRef::Integer(n)) if row != NONE as usize => n.to_le_bytes(),
                 _ => [0; 8],
             };
             Values::Ints(rows.map(number).collect())

@@ -50,16 +50,23 @@ impl Taking<'_> {
 /// Errors of the filter, the pack and the catalog.
 pub fn groups(taking: &[Taking<'_>], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
     match taking {
-        [one] => {
-            let plain = |of: &Of| of.1.clone();
-            let keys: Vec<SqlColumn> = grouped.keys.iter().map(plain).collect();
-            let folds: Vec<(FoldKind, Option<SqlColumn>)> =
-                grouped.folds.iter().map(|(kind, of)| (*kind, of.as_ref().map(plain))).collect();
-            of_rows((one.catalog, one.of), one.pack, one.within()?.as_deref(), &keys, &folds)
-        }
+        [one] => of_one(one, one.within()?.as_deref(), grouped),
         [first, second] => joined([first, second], grouped),
         _ => Ok(None),
     }
+}
+
+/// The groups of rows of the one version that is spoken of.
+fn of_one(
+    of: &Taking<'_>,
+    within: Option<&Ordinals>,
+    grouped: &Grouped,
+) -> Result<Option<Vec<Group>>> {
+    let plain = |of: &Of| of.1.clone();
+    let keys: Vec<SqlColumn> = grouped.keys.iter().map(plain).collect();
+    let folds: Vec<(FoldKind, Option<SqlColumn>)> =
+        grouped.folds.iter().map(|(kind, of)| (*kind, of.as_ref().map(plain))).collect();
+    of_rows((of.catalog, of.of), of.pack, within, &keys, &folds)
 }
 
 /// The groups of the pairs of a join.
@@ -88,7 +95,13 @@ fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Grou
     let side =
         |at: usize, on: Vec<usize>| Side { table: &tables[at], within: within[at].as_deref(), on };
     let (left, right) = on.into_iter().unzip();
-    let Some(pairs) = join::pairs(&side(0, left), &side(1, right)) else { return Ok(None) };
+    let (first, second) = (side(0, left), side(1, right));
+    let Some(mut pairs) = join::pairs(&first, &second) else { return Ok(None) };
+    if grouped.join.is_test() {
+        let rows = join::tested(&pairs, grouped.join, &first);
+        return of_one(taking[0], Some(&rows), grouped);
+    }
+    join::add_unmatched(&mut pairs, grouped.join, &first, &second);
     let Some(joined) = Joined::new([&tables[0], &tables[1]], &pairs, &wanted) else {
         return Ok(None);
     };

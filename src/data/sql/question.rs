@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::kernel::{self, Taking};
+use super::nearest;
 use super::{AnswerColumn, BytesOf, Engine, Limits, Origin, TableColumns};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::{Pack, Packs};
@@ -122,7 +123,22 @@ impl Question {
             }
             _ => {
                 let tables = tables(catalog, packs, &self.found, &bound.columns, each)?;
-                (Engine::new(limits, tables)?, bound)
+                let engine = Engine::new(limits, tables)?;
+                for (number, pairs) in bound.nearest.iter().enumerate() {
+                    let side = |table: usize| -> Result<(&VersionInfo, Arc<Pack>)> {
+                        match &self.found[table].version {
+                            Some((of, _)) => Ok((of, packs(of)?)),
+                            None => Err(Error::new(
+                                Kind::Invalid,
+                                "`nearest` is between columns of datasets",
+                            )),
+                        }
+                    };
+                    let (to, of) = (side(pairs.to.0)?, side(pairs.of.0)?);
+                    let sides = [(to.0, &to.1), (of.0, &of.1)];
+                    nearest::fill(&engine, number, pairs, catalog, sides, limits)?;
+                }
+                (engine, bound)
             }
         };
         for (number, (table, found)) in self.statement.tables().iter().zip(&self.found).enumerate()
@@ -145,10 +161,26 @@ impl Question {
                 None => lines.push(format!("{} is a table of the catalog", table.name)),
             }
         }
+        for pairs in &bound.nearest {
+            let alias = |table: usize| &statement.tables()[table].alias;
+            lines.push(format!(
+                "kernels find the {} nearest rows by {}.{} for each row of {} by {}",
+                pairs.k,
+                alias(pairs.of.0),
+                pairs.of.1.name,
+                alias(pairs.to.0),
+                pairs.to.1.name
+            ));
+        }
         match &bound.grouped {
             Ok(grouped) => {
                 for (left, right) in &grouped.on {
-                    lines.push(format!("kernels join on {} = {}", left.name, right.name));
+                    let kind = grouped.join.word();
+                    let space = if kind.is_empty() { "" } else { " " };
+                    lines.push(format!(
+                        "kernels {kind}{space}join on {} = {}",
+                        left.name, right.name
+                    ));
                 }
                 let keys: Vec<&str> =
                     grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
@@ -277,14 +309,49 @@ fn dataset(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<Fo
         }
         Error::new(kind, statement.wrong_table(table, message))
     };
-    let wanted: DatasetRef =
-        table.name.parse().map_err(|error: dcfs_core::name::Error| wrong(&error, Kind::Invalid))?;
-    let of = catalog.find(&wanted).map_err(|error| wrong(&error, error.kind()))?;
+    let of = match table.is_listing {
+        true => listing(catalog, statement, table)?,
+        false => {
+            let wanted: DatasetRef = table
+                .name
+                .parse()
+                .map_err(|error: dcfs_core::name::Error| wrong(&error, Kind::Invalid))?;
+            catalog.find(&wanted).map_err(|error| wrong(&error, error.kind()))?
+        }
+    };
     let schema = catalog.schema(&of)?;
     let known = Known::of(&schema);
     let layout = catalog.layout(&of)?;
     let origin = Origin { known: known.clone(), schema, layout, is_outer: table.is_outer };
     Ok(Found { known, version: Some((of, origin)) })
+}
+
+/// The newest listing of an address.
+fn listing(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<VersionInfo> {
+    let plain = |address: &str| address.trim_end_matches('/').to_owned();
+    let found = catalog.listings()?;
+    let uri = |of: &VersionInfo| of.dataset.listed_uri().map(|uri| plain(&uri));
+    let wanted = plain(&table.name);
+    let alike = found.iter().filter(|of| uri(of).as_deref() == Some(wanted.as_str()));
+    if let Some(of) = alike.max_by_key(|of| of.finished_at) {
+        return Ok(of.clone());
+    }
+    let covering = found
+        .iter()
+        .filter_map(uri)
+        .filter(|uri| wanted.strip_prefix(uri.as_str()).is_some_and(|rest| rest.starts_with('/')));
+    let hint = match covering.max_by_key(String::len) {
+        Some(uri) => format!("`listing('{uri}/')` holds it"),
+        None => {
+            let known: Vec<String> = found.iter().filter_map(uri).take(5).collect();
+            match known.is_empty() {
+                true => "`dcfs index` makes one".to_owned(),
+                false => format!("there are {}", known.join(", ")),
+            }
+        }
+    };
+    let message = format!("there is no listing of `{}`; {hint}", table.name);
+    Err(Error::new(Kind::Missing, statement.wrong_table(table, message)))
 }
 
 /// The columns of a result: as they were bound, else as SQLite reports them.

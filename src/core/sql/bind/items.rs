@@ -9,7 +9,7 @@ use crate::expr::Error;
 use crate::schema::ValueType;
 use crate::sql::known::SqlColumn;
 use crate::sql::quoted;
-use crate::sql::scan::{Chain, Item, Star};
+use crate::sql::scan::{Chain, Entry, Item, Star};
 
 /// The columns that replace one item.
 type Expanded = Vec<(usize, String, SqlColumn)>;
@@ -117,7 +117,8 @@ impl Binder<'_> {
     }
 
     fn star(&mut self, scope: usize, star: &Star) -> Result<Option<Vec<ResultColumn>>, Error> {
-        let entries = &self.scan.scopes[scope].tables;
+        let entries = self.scan.scopes[scope].tables.iter().filter(|entry| !entry.is_tested);
+        let entries: Vec<&Entry> = entries.collect();
         if entries.iter().any(|entry| entry.table.is_none()) {
             if let Some(name) = star.exclude.first() {
                 let message = format!(
@@ -185,7 +186,7 @@ impl Binder<'_> {
         let entry = self.scan.scopes[scope]
             .tables
             .iter()
-            .find(|entry| entry.alias.eq_ignore_ascii_case(&name));
+            .find(|entry| !entry.is_tested && entry.alias.eq_ignore_ascii_case(&name));
         match entry.map(|entry| (entry.table, entry.alias.clone())) {
             Some((Some(table), alias)) => {
                 let columns: Expanded = self.known[table]

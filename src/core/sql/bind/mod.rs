@@ -2,6 +2,8 @@
 
 mod items;
 mod names;
+mod nearest;
+mod tested;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -11,9 +13,10 @@ use super::grouped::{self, Grouped, Reason};
 use super::known::{Known, SqlColumn, TAG};
 use super::lex::Kind;
 use super::scan::{Chain, Clause, Item, Scan};
-use super::{quoted, table_name};
+use super::{nearest_name, quoted, table_name};
 use crate::expr::Error;
 use crate::schema::ValueType;
+pub use nearest::Nearest;
 
 /// Aggregate functions: GROUP BY ALL does not group by an item that calls one.
 pub const AGGREGATES: [&str; 24] = [
@@ -54,6 +57,8 @@ pub struct Bound {
     pub sql: String,
     /// The columns it reads, table by table, declared in this order.
     pub columns: Vec<Vec<SqlColumn>>,
+    /// Tables of pairs, by the number in their names ([`super::nearest_name`]).
+    pub nearest: Vec<Nearest>,
     /// The statement over groups if the kernels can answer it, otherwise the reason why not.
     pub grouped: Result<Box<Grouped>, Reason>,
     /// The columns of its answer; `None` if only SQLite knows how many there are.
@@ -126,6 +131,8 @@ pub struct Binder<'k> {
     out: Vec<String>,
     used: Vec<Vec<SqlColumn>>,
     aliases: HashSet<&'k str>,
+    /// What is written after the last token.
+    tail: String,
 }
 
 /// See [`super::Statement::bind`].
@@ -134,11 +141,15 @@ pub fn bind(text: &str, scan: &Scan, known: &[Known]) -> Result<Bound, Error> {
     let aliases =
         scan.scopes.iter().flat_map(|scope| scope.aliases.iter().map(String::as_str)).collect();
     let used = vec![Vec::new(); known.len()];
-    let mut binder = Binder { text, scan, known, out, used, aliases };
+    let mut binder = Binder { text, scan, known, out, used, aliases, tail: String::new() };
     binder.tables();
     binder.signs();
     let mut hints: Vec<(usize, Hint)> = Vec::new();
     for chain in &scan.chains {
+        // Its vectors are read before the statement runs.
+        if binder.is_of_nearest(chain) {
+            continue;
+        }
         let hint = binder.chain(chain)?;
         hints.push((chain.tokens.start, hint));
     }
@@ -166,7 +177,9 @@ pub fn bind(text: &str, scan: &Scan, known: &[Known]) -> Result<Bound, Error> {
         results = None;
     }
     binder.natural();
-    let mut bound = binder.finish(results);
+    let nearest = binder.nearest()?;
+    binder.tests_of_rows()?;
+    let mut bound = binder.finish(results, nearest);
     bound.grouped = grouped::grouped(&binder, scan, &bound).map(Box::new);
     Ok(bound)
 }
@@ -374,7 +387,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    fn finish(&mut self, results: Option<Vec<ResultColumn>>) -> Bound {
+    fn finish(&mut self, results: Option<Vec<ResultColumn>>, nearest: Vec<Nearest>) -> Bound {
         let mut sql = String::new();
         let mut places = Vec::new();
         for (token, out) in
@@ -384,10 +397,11 @@ impl<'k> Binder<'k> {
             sql += out.trim_start();
             sql.push(' ');
         }
+        sql += &self.tail;
         sql.truncate(sql.trim_end().len());
         let columns = std::mem::take(&mut self.used);
         let (text, grouped) = (self.text.to_owned(), Err(""));
-        Bound { sql, columns, grouped, results, places, text }
+        Bound { sql, columns, nearest, grouped, results, places, text }
     }
 }
 
@@ -480,6 +494,81 @@ mod tests {
     }
 
     #[test]
+    fn nearest_rows_are_joined_by_a_table_of_pairs() {
+        let features = r#"{"label": "str", "emb": "list[float]"}"#;
+        let table: Vec<_> =
+            ["label", "emb"].iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        let known = Known::of(&Schema::parse(features, "{}", &table).expect("a schema"));
+        let bound = |text: &str| {
+            let statement = Statement::read(text)?;
+            statement.bind(&vec![known.clone(); statement.tables().len()])
+        };
+        let text = "select q.label, p.label from pets q join dogs p on nearest(p.emb, q.emb, 5, 'euclidean') and p.label <> q.label";
+        let found = bound(text).expect("sound");
+        let want = r#"from "dcfs table 0" AS "q" join "dcfs nearest 0" ON "dcfs nearest 0"."of" = "q"."sys__id" JOIN "dcfs table 1" AS "p" on "p"."sys__id" = "dcfs nearest 0"."id" and "p"."label" <> "q"."label""#;
+        assert!(found.sql.ends_with(want), "{}", found.sql);
+        let [pairs] = &found.nearest[..] else { panic!("{:?}", found.nearest) };
+        assert_eq!((pairs.to.0, pairs.of.0, pairs.k), (0, 1, 5));
+        assert!(found.columns.iter().flatten().all(|column| column.name != "emb"));
+        for (text, message) in [
+            ("select 1 from pets q join pets p on nearest(q.emb, p.emb)", "from 1 to 1000"),
+            ("select 1 from pets q join pets p on nearest(q.emb, p.emb, 0)", "from 1 to 1000"),
+            (
+                "select 1 from pets q join pets p on nearest(q.emb, q.emb, 5)",
+                "the other of one before",
+            ),
+            ("select 1 from pets q join pets p on nearest(q.label, p.emb, 5)", "lists of numbers"),
+            ("select 1 from pets q left join pets p on nearest(q.emb, p.emb, 5)", "behind ON"),
+            ("select nearest(q.emb, q.emb, 5) from pets q", "behind ON"),
+            (
+                "select 1 from pets q join pets p on nearest(q.emb, p.emb, 5, 'x')",
+                "'cosine' or 'euclidean'",
+            ),
+            ("select 1 from pets q join pets p on nearest(q.mb, p.emb, 5)", "did you mean `emb`"),
+        ] {
+            let error = bound(text).map(|b| b.sql).expect_err(text).to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tests_of_rows_become_conditions() {
+        let exists =
+            r#"EXISTS (SELECT 1 FROM "dcfs table 1" AS "b" WHERE "a"."label" = "b"."label")"#;
+        let from = r#"select count ( * ) AS "count(*)" from "dcfs table 0" AS "a""#;
+        let join = "select count(*) from pets a semi join pets b on a.label = b.label";
+        let cases = [
+            (join.to_owned(), format!("{from} WHERE {exists}")),
+            (join.replace("semi", "anti"), format!("{from} WHERE NOT {exists}")),
+            (
+                format!("{join} where rows > 1 or rows < 0 group by a.label"),
+                format!(
+                    r#"{from} WHERE {exists} AND ( "a"."rows" > 1 or "a"."rows" < 0 ) group by "a"."label""#
+                ),
+            ),
+            (format!("{join} limit 1"), format!("{from} WHERE {exists} limit 1")),
+            (
+                format!("select 1 from ({join}) x"),
+                format!(r#"select 1 AS "1" from ( {from} WHERE {exists} ) x"#),
+            ),
+        ];
+        for (text, want) in cases {
+            let sql = bound(&text).unwrap_or_else(|e| panic!("{text}: {e}")).sql;
+            let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(plain(&sql), plain(&want), "{text}");
+        }
+        let found = bound(
+            "select * exclude (file, tags, info, meta) from pets a anti join pets b on a.label = b.label",
+        );
+        let results = found.expect("sound").results.expect("known");
+        assert_eq!(results.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["label", "rows"]);
+        let two = bound(
+            "select label from pets a semi join pets b on a.label = b.label anti join pets c on c.rows = a.rows",
+        );
+        assert!(two.expect("sound").sql.matches("EXISTS").count() == 2);
+    }
+
+    #[test]
     fn a_star_is_all_but_what_is_derived() {
         let found = bound("select * exclude (file, tags, info, meta) from pets").expect("sound");
         let names: Vec<&str> =
@@ -504,6 +593,12 @@ mod tests {
                 "is a model; name one of its columns, e.g. `info.width`",
             ),
             ("select q.* from pets", "no table is called `q`"),
+            (
+                "select q.label from pets p semi join pets q on p.label = q.label",
+                "no column `q.label`",
+            ),
+            ("select count(*) from pets p semi join pets q using (label)", "expected ON"),
+            ("select * from listing(5)", "write the address in single quotes"),
         ] {
             let error = bound(text).map(|b| b.sql).expect_err(text).to_string();
             assert!(error.contains(message), "{text}: {error}");
@@ -523,7 +618,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(words in proptest::collection::vec("select|from pets p|\\(|\\)|,|label|p\\.info|info\\.width|\\.|\\*|as|join pets q on|where|group by all|order by|exclude|meta\\.a|tags\\[0\\]|count\\(\\*\\)|x|=|'x'|union|with y as|using", 0..25)) {
+        fn no_text_makes_it_panic(words in proptest::collection::vec("select|from pets p|semi join pets q on|anti join|listing\\('s3://b'\\)|\\(|\\)|,|label|p\\.info|info\\.width|\\.|\\*|as|join pets q on|where|group by all|order by|exclude|meta\\.a|tags\\[0\\]|count\\(\\*\\)|x|=|'x'|union|with y as|using", 0..25)) {
             let _ = bound(&format!("select {}", words.join(" ")));
         }
     }

@@ -7,7 +7,7 @@ use crate::name::nearest;
 use crate::schema::ValueType;
 use crate::sql::known::TAG;
 use crate::sql::quoted;
-use crate::sql::scan::{Chain, Clause};
+use crate::sql::scan::{Chain, Clause, Entry};
 
 impl<'k> Binder<'k> {
     pub fn meaning(&self, chain: &Chain) -> Result<Meaning<'k>, Error> {
@@ -56,7 +56,8 @@ impl<'k> Binder<'k> {
         chain: &Chain,
         whole: &str,
     ) -> Result<Option<Meaning<'k>>, Error> {
-        let entries = &self.scan.scopes[scope].tables;
+        let entries = self.scan.scopes[scope].tables.iter();
+        let entries: Vec<&'k Entry> = entries.filter(|entry| self.is_seen(entry, chain)).collect();
         let datasets =
             || entries.iter().filter_map(|entry| Some((entry.table?, entry.alias.as_str())));
         // `p.info.width`

@@ -32,6 +32,8 @@ pub struct Entry {
     pub alias: String,
     /// Its index in [`Scan::tables`]; `None` for a subquery, a WITH or a function.
     pub table: Option<usize>,
+    /// Whether it is only asked for rows that match: nothing but the ON of its join can refer to it.
+    pub is_tested: bool,
 }
 
 /// A table that the statement names.
@@ -45,6 +47,42 @@ pub struct Table {
     pub alias: String,
     /// Whether an outer join may leave its columns NULL.
     pub is_outer: bool,
+    pub join: Join,
+    /// Whether the name is the address in `listing('s3://b/')`.
+    pub is_listing: bool,
+}
+
+/// How a table is joined to the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    #[default]
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// The rows before it that match one of its rows, each once.
+    Semi,
+    /// The rows before it that match none.
+    Anti,
+}
+
+impl Join {
+    /// Whether it only tests the rows before it.
+    pub const fn is_test(self) -> bool {
+        matches!(self, Self::Semi | Self::Anti)
+    }
+
+    /// As it is written, without JOIN; empty for an inner one.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Inner => "",
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::Full => "full",
+            Self::Semi => "semi",
+            Self::Anti => "anti",
+        }
+    }
 }
 
 /// One item of a SELECT list.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::words::{is_reserved, is_soft};
-use super::{Call, Chain, Clause, Entry, Item, Scan, Scope, Star, Table};
+use super::{Call, Chain, Clause, Entry, Item, Join, Scan, Scope, Star, Table};
 use crate::expr::Error;
 use crate::sql::lex::{Kind, Token};
 
@@ -33,6 +33,7 @@ struct Frame {
     expects_table: bool,
     /// Whether the next table may be NULL in a row.
     outer: bool,
+    join: Join,
     /// The call whose arguments it holds.
     call: Option<usize>,
     item: Option<usize>,
@@ -47,6 +48,7 @@ impl Frame {
             clause: Clause::None,
             expects_table: false,
             outer: false,
+            join: Join::Inner,
             call: None,
             item: None,
         }
@@ -128,7 +130,7 @@ impl Scanner {
                 let frame = self.frame();
                 if frame.clause == Clause::From {
                     frame.expects_table = frame.opens != Opens::Inside;
-                    frame.outer = false;
+                    (frame.outer, frame.join) = (false, Join::Inner);
                 } else if frame.clause == Clause::Select && frame.opens != Opens::Inside {
                     self.end_item(at);
                     self.frame().item = Some(at + 1);
@@ -232,7 +234,7 @@ impl Scanner {
             return Ok(at + 1);
         }
         let (alias, next) = self.alias(at + 1);
-        self.enter(Entry { alias: alias.unwrap_or_default(), table: None });
+        self.enter(Entry { alias: alias.unwrap_or_default(), table: None, is_tested: false });
         Ok(next)
     }
 
@@ -246,8 +248,10 @@ impl Scanner {
 
     /// Reads `as p`, or `p` alone; returns the alias and the index of the token after it.
     fn alias(&self, at: usize) -> (Option<String>, usize) {
-        let named =
-            |at: usize| self.token(at).filter(|token| token.is_name() && !is_reserved(token));
+        let named = |at: usize| {
+            let token = self.token(at).filter(|token| token.is_name() && !is_reserved(token));
+            token.filter(|_| !self.is_test(at))
+        };
         match self.is(at, "as") {
             // AS without a name: SQLite reports it.
             true => match self.token(at + 1) {
@@ -261,7 +265,15 @@ impl Scanner {
         }
     }
 
+    /// Whether the token is the first of SEMI JOIN or ANTI JOIN.
+    fn is_test(&self, at: usize) -> bool {
+        (self.is(at, "semi") || self.is(at, "anti")) && self.is(at + 1, "join")
+    }
+
     fn word(&mut self, at: usize, token: &Token) -> Result<usize, Error> {
+        if self.frame().clause == Clause::From && !self.frame().expects_table && self.is_test(at) {
+            return Ok(at + 1);
+        }
         if let Some(next) = self.keyword(at, token) {
             return Ok(next);
         }
@@ -318,7 +330,7 @@ impl Scanner {
             "from" if is_select => {
                 self.end_item(at);
                 let frame = self.frame();
-                (frame.expects_table, frame.outer) = (true, false);
+                (frame.expects_table, frame.outer, frame.join) = (true, false, Join::Inner);
                 Clause::From
             }
             "join" if is_select => {
@@ -362,7 +374,7 @@ impl Scanner {
     /// LEFT makes the tables after it outer, RIGHT the ones before it, FULL both.
     fn join(&mut self, at: usize) {
         let mut before = at;
-        let (mut left, mut right) = (false, false);
+        let (mut left, mut right, mut test) = (false, false, None);
         while before > 0 {
             before -= 1;
             let token = &self.found.tokens[before];
@@ -370,6 +382,8 @@ impl Scanner {
                 "left" => left = true,
                 "right" => right = true,
                 "full" => (left, right) = (true, true),
+                "semi" => test = Some(Join::Semi),
+                "anti" => test = Some(Join::Anti),
                 "natural" => self.found.has_natural = true,
                 "outer" | "inner" | "cross" => {}
                 _ => break,
@@ -383,6 +397,12 @@ impl Scanner {
         }
         let frame = self.frame();
         (frame.expects_table, frame.outer) = (true, left);
+        frame.join = match (left, right) {
+            (true, true) => Join::Full,
+            (true, false) => Join::Left,
+            (false, true) => Join::Right,
+            (false, false) => test.unwrap_or_default(),
+        };
     }
 
     /// Reads the name of a table and its alias.
@@ -395,11 +415,14 @@ impl Scanner {
         }
         let last = self.found.tokens[end - 1].text.clone();
         self.frame().expects_table = false;
+        if self.is_sign(end, "(") && last.eq_ignore_ascii_case("listing") && end == at + 1 {
+            return self.listing(at);
+        }
         if self.is_sign(end, "(") {
             // A function used as a table: left to SQLite.
             let close = self.closing(end);
             let (alias, next) = self.alias(close + 1);
-            self.enter(Entry { alias: alias.unwrap_or(last), table: None });
+            self.enter(Entry { alias: alias.unwrap_or(last), table: None, is_tested: false });
             self.inside_of_function(end, close)?;
             return Ok(next);
         }
@@ -410,22 +433,42 @@ impl Scanner {
         let span = self.found.tokens[at].span.start..self.found.tokens[end - 1].span.end;
         let (alias, next) = self.alias(end);
         if end == at + 1 && self.ctes.iter().any(|cte| cte.eq_ignore_ascii_case(&name)) {
-            self.enter(Entry { alias: alias.unwrap_or(name), table: None });
+            self.enter(Entry { alias: alias.unwrap_or(name), table: None, is_tested: false });
             return Ok(next);
         }
         let plain =
             last.split('@').next().unwrap_or_default().rsplit('.').next().unwrap_or_default();
         let alias = alias.unwrap_or_else(|| plain.to_owned());
-        let is_outer = self.frame().outer;
-        self.found.tables.push(Table {
-            name,
-            span,
-            tokens: at..next,
-            alias: alias.clone(),
-            is_outer,
-        });
-        let table = Some(self.found.tables.len() - 1);
-        self.enter(Entry { alias, table });
+        self.push_table(name, span, at..next, alias);
+        Ok(next)
+    }
+
+    fn push_table(
+        &mut self,
+        name: String,
+        span: Range<usize>,
+        tokens: Range<usize>,
+        alias: String,
+    ) {
+        let (is_outer, join) = (self.frame().outer, self.frame().join);
+        let is_listing = self.is_sign(tokens.start + 1, "(");
+        let table = Some(self.found.tables.len());
+        let entry = Entry { alias: alias.clone(), table, is_tested: join.is_test() };
+        self.found.tables.push(Table { name, span, tokens, alias, is_outer, join, is_listing });
+        self.enter(entry);
+    }
+
+    /// Reads `listing('s3://b/')` and its alias.
+    fn listing(&mut self, at: usize) -> Result<usize, Error> {
+        let tokens = &self.found.tokens;
+        let address = tokens.get(at + 2).filter(|token| token.kind == Kind::Text);
+        let Some(address) = address.filter(|_| self.is_sign(at + 3, ")")) else {
+            let message = "write the address in single quotes, e.g. `listing('s3://bucket/')`";
+            return Err(Error::new(tokens[at].span.clone(), message));
+        };
+        let (name, span) = (address.text.clone(), tokens[at].span.start..tokens[at + 3].span.end);
+        let (alias, next) = self.alias(at + 4);
+        self.push_table(name, span, at..next, alias.unwrap_or_else(|| "listing".to_owned()));
         Ok(next)
     }
 
