@@ -63,6 +63,9 @@ REASONS = [
     ("n between 9 and 3", "as `between 3 and 9`"),
     ("breed = beagle and n = 1", "each condition alone is met (`breed = \"beagle\"` by 4 rows, `n = 1` by 1 row), but no row meets all"),
     ("breed = Pug and n > 99", "`n` lies between 0 and 11"),
+    ("breed = null", "nothing compares with NULL; write `breed is null`"),
+    ("n != null", "write `n is not null`"),
+    ("file.ext = \".png\"", "an extension has no dot; `file.ext = \"png\"` selects"),
     ("limit 0", "`limit 0` takes no row"),
     ("offset 50", "`offset 50` skips all 12 rows"),
 ]  # fmt: skip

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Queries, Version};
 use crate::pack::Ordinals;
 use dcfs_core::expr::{
-    Column, Comparison, Expr, Form, Function, Key, Match, Query, Type, Val, Value,
+    Column, Comparison, Expr, Form, Function, Key, Match, Part, Query, Type, Val, Value,
 };
 use dcfs_core::render::numbers::counted;
 
@@ -75,6 +75,9 @@ impl Asker<'_> {
 
     /// Why no row meets one condition.
     fn of_term(&self, term: &Expr, all: u64) -> Option<String> {
+        if let Some(reason) = beside_null(term) {
+            return Some(reason);
+        }
         if let Some(empty) = self.empty_column(term, all) {
             return Some(format!("`{empty}` is NULL in every row"));
         }
@@ -115,6 +118,14 @@ impl Asker<'_> {
         let Expr::Value(Value::Text(text)) = value else { return self.range(of) };
         if of.kind() != Type::Text {
             return None;
+        }
+        if let (Expr::Part(_, Part::Ext, _), Some(bare)) = (of, text.strip_prefix('.')) {
+            let bare = Expr::Value(Value::Text(bare.to_owned()));
+            let without = Expr::Compare(Comparison::Equal, of.clone().into(), bare.into());
+            if let Some(rows @ 1..) = self.count(&without) {
+                let rows = counted(rows, "row");
+                return Some(format!("an extension has no dot; `{without}` selects {rows}"));
+            }
         }
         let lower = |expr: Expr| Expr::Call(Function::Lower, vec![expr]);
         let lowered = Expr::Value(Value::Text(text.to_ascii_lowercase()));
@@ -184,6 +195,19 @@ impl Asker<'_> {
             Val::Null => None,
         }
     }
+}
+
+/// That a condition compares with NULL, which is never true.
+fn beside_null(term: &Expr) -> Option<String> {
+    let Expr::Compare(comparison, a, b) = term else { return None };
+    let null = Expr::Value(Value::Null);
+    let of = match (**a == null, **b == null) {
+        (false, true) => a,
+        (true, false) => b,
+        _ => return None,
+    };
+    let not = if *comparison == Comparison::NotEqual { "not " } else { "" };
+    Some(format!("nothing compares with NULL; write `{of} is {not}null`"))
 }
 
 fn alone(term: &Expr) -> String {
