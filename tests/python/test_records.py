@@ -67,6 +67,46 @@ def test_json_becomes_models_that_datachain_reads(load):
     assert told["rows"] == [["1", "x=1 y=2.5", "['a', 'b']", '[1,"b"]', "x"], ["2", "None", "[]", '{"z":1}', "None"]]
 
 
+def test_label_files_become_rows(dcfs, load):
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 5, "height": 4}, {"id": 2, "file_name": "b.jpg", "width": 6, "height": 3}],
+        "categories": [{"id": 7, "name": "dog"}],
+        "annotations": [{"id": 10, "image_id": 1, "category_id": 7, "bbox": [1, 2, 3.5, 4], "iscrowd": 0}],
+    }
+    assert load("x.json", json.dumps(coco), "--format", "coco").returncode == 0
+    first, second = load.rows()
+    assert (first["file_name"], first["category"], first["bbox"], first["width"]) == ("a.jpg", "dog", [1, 2, 3.5, 4], 5)
+    assert (second["file_name"], second["category"], second["height"]) == ("b.jpg", None, 3)
+    assert load("bad.json", json.dumps({"a": 1}), "--format", "coco").returncode == 2
+
+    def folder(name, files):
+        (load.folder / name).mkdir()
+        for file, text in files.items():
+            (load.folder / name / file).write_text(text)
+
+    box = "<bndbox><xmin>{}</xmin><ymin>2</ymin></bndbox>"
+    voc = "<annotation><filename>{}</filename><size><width>5</width></size>{}</annotation>"
+    folder("voc", {"a.xml": "<?xml version='1.0'?>" + voc.format("a.jpg", f"<object><name>dog</name>{box.format(1)}</object><object><name>cat</name>{box.format(2.5)}</object>"), "b.xml": voc.format("b.jpg", "")})
+    dcfs.ok("load", "voc", "--format", "voc", "--as", "voc", cwd=load.folder)
+    rows = load.rows("voc")
+    assert [(row["filename"], row["name"], row["bndbox"] and row["bndbox"]["xmin"]) for row in rows] == [("a.jpg", "dog", 1.0), ("a.jpg", "cat", 2.5), ("b.jpg", None, None)]
+    assert rows[0]["size"] == {"width": 5}
+    folder("yolo", {"a.txt": "0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.2 0.2 0.3 0.3\n", "b.txt": "", "classes.txt": "dog\ncat\n"})
+    dcfs.ok("load", "yolo", "--format", "yolo", "--as", "yolo", cwd=load.folder)
+    rows = load.rows("yolo")
+    assert [(row["stem"], row["class"], row["label"]) for row in rows] == [("a", 0, "dog"), ("a", 1, "cat"), ("b", None, None)]
+    assert rows[0]["box"] == {"x": 0.5, "y": 0.5, "width": 0.25, "height": 0.25} and rows[1]["points"] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]
+    assert load("synsets.txt", "n01440764 tench, Tinca tinca\nn01443537 goldfish\n", "--format", "synsets").returncode == 0
+    assert load.rows()[0] == {"class": 0, "synset": "n01440764", "name": "tench", "names": ["tench", "Tinca tinca"]}
+    folder("hf", {"metadata.csv": "file_name,label\na.jpg,dog\n"})
+    dcfs.ok("load", "hf", "--as", "hf", cwd=load.folder)
+    assert load.rows("hf") == [{"file_name": "a.jpg", "label": "dog"}]
+    assert load("x.xml", "<feed><channel><item id='1'><t>a</t></item><item id='2'/></channel></feed>", "--path", "channel/item").returncode == 0
+    assert load.rows() == [{"id": 1, "t": "a"}, {"id": 2, "t": None}]
+    bomb = load("x.xml", "<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a><r>&b;</r></a>")
+    assert bomb.returncode == 2 and "entities" in bomb.stderr
+
+
 def test_parquet_is_read_with_its_types(load):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet

@@ -1,13 +1,15 @@
 //! `dcfs load`: saves the records of a file as a typed dataset.
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::access::AccessArgs;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{CatalogArg, command_line, save, usage};
+use super::{command_line, fetched, save, usage};
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Scalar;
@@ -15,14 +17,14 @@ use dcfs_data::catalog::{self, Publication, Writer};
 use dcfs_work::author;
 use dcfs_work::load::{self, Reading};
 
-/// Save the records of a CSV, TSV, JSON, JSON Lines or Parquet file as a typed dataset
+/// Save the records of a CSV, TSV, JSON, JSON Lines, Parquet or XML file, or of label files, as a typed dataset
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Load {
-    /// The file
+    /// The file, or the address of an object: s3://, gs://, az://
     file: PathBuf,
     #[command(flatten)]
-    catalog: CatalogArg,
+    access: AccessArgs,
     /// Name of the dataset; an existing one gets its next version
     #[arg(long = "as", visible_alias = "save", value_name = "NAME", value_parser = naming::dataset)]
     name: DatasetName,
@@ -61,6 +63,8 @@ const EXAMPLES: &str = "Examples:
   dcfs load list.txt --format csv --delimiter ' ' --comment '#' --columns 'name,class:int,species:int' --as breeds
   dcfs load coco.json --path annotations --as boxes
   dcfs load train-00000.parquet --as train
+  dcfs load Annotations --format voc --as objects          a row per object of Pascal VOC; also coco, yolo, synsets
+  dcfs load feed.xml --path channel/item --as items
   dcfs load events.jsonl --types id:str --as events --dry-run
 
 Types hold every record: int, float where one is no whole number, bool, datetime, else str; Optional where one is missing.
@@ -80,17 +84,36 @@ enum Format {
     Json,
     /// Columns of Apache Parquet
     Parquet,
+    /// Elements of XML, of a file or of all in a folder
+    Xml,
+    /// COCO's JSON: a row per annotation, and one per picture without any
+    Coco,
+    /// Pascal VOC's XML, a folder of it: a row per object
+    Voc,
+    /// YOLO's texts, a folder of them: a row per box or outline
+    Yolo,
+    /// ImageNet's `LOC_synset_mapping.txt`
+    Synsets,
 }
 
 impl Load {
     /// Loads the file, and prints what was saved.
-    pub fn run(self, out: &mut Output) -> Result<()> {
-        let (reading, types) = self.reading()?;
+    pub fn run(mut self, out: &mut Output) -> Result<()> {
+        self.take_metadata();
+        let (mut reading, types) = self.reading()?;
+        let address =
+            self.file.to_str().filter(|text| fetched::is_address(text)).map(str::to_owned);
+        // Held until the end: its path leads to it only as long as it is open.
+        let held = address.as_deref().map(|uri| fetched::object(uri, &self.access)).transpose()?;
+        if let Some(held) = &held {
+            self.file = format!("/proc/self/fd/{}", held.as_raw_fd()).into();
+            reading.shown = address;
+        }
         let found = load::look(&self.file, &reading, &types)?;
         if self.dry_run {
             return found.told().into_iter().try_for_each(|column| out.line(column));
         }
-        let (path, _) = catalog::locate_or_new(self.catalog.catalog.as_deref())?;
+        let (path, _) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
         Writer::check_form(&self.name)?;
         let number = self.numbering.number();
         let mut writer = Writer::open_or_create(&path)?;
@@ -118,6 +141,16 @@ impl Load {
         save::tell(&saved?, self.json, out)
     }
 
+    /// In a folder of Hugging Face's, its `metadata` file is meant.
+    fn take_metadata(&mut self) {
+        if self.format.is_some() || !self.file.is_dir() {
+            return;
+        }
+        let names = ["metadata.parquet", "metadata.jsonl", "metadata.csv"];
+        let found = names.into_iter().map(|name| self.file.join(name)).find(|path| path.is_file());
+        self.file = found.unwrap_or_else(|| self.file.clone());
+    }
+
     /// The options of reading the file, and the requested types.
     fn reading(&self) -> Result<(Reading, Vec<(String, Scalar)>)> {
         let known = load::Format::of_file(&self.file);
@@ -127,10 +160,15 @@ impl Load {
             (Some(Format::Jsonl), _) => (load::Format::Jsonl, b','),
             (Some(Format::Json), _) => (load::Format::Json, b','),
             (Some(Format::Parquet), _) => (load::Format::Parquet, b','),
+            (Some(Format::Xml), _) => (load::Format::Xml, b','),
+            (Some(Format::Coco), _) => (load::Format::Coco, b','),
+            (Some(Format::Voc), _) => (load::Format::Voc, b','),
+            (Some(Format::Yolo), _) => (load::Format::Yolo, b','),
+            (Some(Format::Synsets), _) => (load::Format::Synsets, b','),
             (None, Some(known)) => known,
             (None, None) => {
                 return Err(usage(format!(
-                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl`, `json` or `parquet`",
+                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl`, `json`, `parquet`, `xml`, `coco`, `voc`, `yolo` or `synsets`",
                     self.file.display()
                 )));
             }
@@ -141,8 +179,9 @@ impl Load {
         {
             return Err(usage("--delimiter, --comment and --columns are for CSV"));
         }
-        if format != load::Format::Json && self.path.is_some() {
-            return Err(usage("--path is for JSON"));
+        let has_path = matches!(format, load::Format::Json | load::Format::Xml | load::Format::Voc);
+        if !has_path && self.path.is_some() {
+            return Err(usage("--path is for JSON and XML"));
         }
         let mut types = Vec::new();
         let mut names = Vec::new();
@@ -162,6 +201,7 @@ impl Load {
             comment: self.comment,
             names: (!names.is_empty()).then_some(names),
             path: self.path.clone(),
+            shown: None,
         };
         Ok((reading, types))
     }

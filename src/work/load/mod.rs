@@ -7,11 +7,14 @@
 //! |---|---|
 //! | [`records`] | CSV, JSON Lines and JSON as records |
 //! | [`mod@parquet`] | Parquet as records |
+//! | [`mod@xml`], [`labels`] | elements of XML, and label files of the field, as records |
 //! | [`types`] | finds the types that hold the values seen |
 
+mod labels;
 mod parquet;
 mod records;
 mod types;
+mod xml;
 
 use std::path::Path;
 
@@ -87,7 +90,7 @@ pub fn look(file: &Path, reading: &Reading, types: &[(String, Scalar)]) -> Resul
         columns.see(&record);
         Ok(())
     })?;
-    columns.want(types).map_err(|what| Error::File { file: file.display().to_string(), what })?;
+    columns.want(types).map_err(|what| Error::File { file: reading.shown(file), what })?;
     Ok(Found { columns, rows })
 }
 
@@ -108,7 +111,7 @@ pub fn save<'w>(
     let mut batch: Vec<Vec<types::Value>> = Vec::new();
     records::each(file, reading, &mut |line, record| {
         let row = found.columns.row(&record).map_err(|odd| Error::Type {
-            file: file.display().to_string(),
+            file: reading.shown(file),
             line,
             column: odd.column,
             value: odd.value,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Error, parquet};
+use super::{Error, labels, parquet};
 use dcfs_core::error::Result;
 
 /// The longest line, or JSON document, in bytes: it is held in memory.
@@ -23,6 +23,16 @@ pub enum Format {
     /// A list of objects, or one nested in an object.
     Json,
     Parquet,
+    /// Elements of XML files.
+    Xml,
+    /// COCO's JSON.
+    Coco,
+    /// Pascal VOC's XML, a file per picture.
+    Voc,
+    /// YOLO's texts, a file per picture.
+    Yolo,
+    /// ImageNet's list of synsets.
+    Synsets,
 }
 
 impl Format {
@@ -34,6 +44,7 @@ impl Format {
             "jsonl" | "ndjson" => Some((Self::Jsonl, b',')),
             "json" => Some((Self::Json, b',')),
             "parquet" | "pq" => Some((Self::Parquet, b',')),
+            "xml" => Some((Self::Xml, b',')),
             _ => None,
         }
     }
@@ -50,6 +61,15 @@ pub struct Reading {
     pub names: Option<Vec<String>>,
     /// The path of the list in JSON: `images`, `data.items`.
     pub path: Option<String>,
+    /// What the file is called in messages, if not by its path.
+    pub shown: Option<String>,
+}
+
+impl Reading {
+    /// The name of a file in messages.
+    pub fn shown(&self, file: &Path) -> String {
+        self.shown.clone().unwrap_or_else(|| file.display().to_string())
+    }
 }
 
 /// One record: its fields in order.
@@ -68,7 +88,13 @@ pub type EachRecord<'e> = dyn FnMut(u64, Record<'_>) -> Result<()> + 'e;
 /// # Errors
 /// [`enum@Error`]; errors of `each`.
 pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
-    let file = path.display().to_string();
+    match reading.format {
+        Format::Xml => return labels::xml_files(path, reading, None, each),
+        Format::Voc => return labels::xml_files(path, reading, Some("annotation/object"), each),
+        Format::Yolo => return labels::yolo(path, each),
+        _ => {}
+    }
+    let file = reading.shown(path);
     let opened = File::open(path).and_then(|opened| match opened.metadata()?.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
         false => Ok(opened),
@@ -79,6 +105,9 @@ pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result
         Format::Jsonl => lines(opened, &file, each),
         Format::Json => list(opened, &file, reading, each),
         Format::Parquet => parquet::each(opened, &file, each),
+        Format::Coco => labels::coco(opened, &file, each),
+        Format::Synsets => labels::synsets(opened, &file, each),
+        Format::Xml | Format::Voc | Format::Yolo => Ok(()),
     }
 }
 
@@ -173,7 +202,11 @@ fn lines(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     Ok(())
 }
 
-fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+/// All of a JSON file.
+///
+/// # Errors
+/// What is no JSON, or too long.
+pub fn document(opened: File, file: &str) -> Result<Json> {
     let wrong = |what: String| Error::File { file: file.to_owned(), what };
     let mut text = Vec::new();
     let mut reader = WithoutMark::new(opened).take(LONGEST_JSON);
@@ -187,8 +220,12 @@ fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) 
         ))
         .into());
     }
-    let mut found: Json =
-        serde_json::from_slice(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+    Ok(serde_json::from_slice(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?)
+}
+
+fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+    let wrong = |what: String| Error::File { file: file.to_owned(), what };
+    let mut found = document(opened, file)?;
     for key in reading.path.iter().flat_map(|path| path.split('.')) {
         found = match found.get_mut(key).map(Json::take) {
             Some(below) => below,

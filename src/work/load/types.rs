@@ -110,6 +110,16 @@ fn kind_of(text: &str) -> Kinds {
     kinds
 }
 
+/// A text as the value that it says: a number, a truth, a string; NULL for an empty one.
+pub fn plain(text: &str) -> Json {
+    match text {
+        "" => Json::Null,
+        _ if is_whole(text) => text.parse::<i64>().map_or(Json::Null, Json::from),
+        _ if is_real(text) => text.parse::<f64>().map_or(Json::Null, Json::from),
+        _ => truth(text).map_or_else(|| Json::from(text), Json::from),
+    }
+}
+
 /// A 64-bit integer. One with a leading zero is a name: `007`.
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
