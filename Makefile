@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders test-browser test-cluster cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
+.PHONY: help demo demo-fiona test lint unit e2e test-loaders test-browser test-cluster cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -27,6 +27,11 @@ demo: ## Mount a small catalog made by DataChain, and look around (in ./demo); w
 	@cargo build --release
 	@$(if $(DIR),tests/demo/own $(TARGET)/release/dcfs "$$DIR",tests/demo/run $(TARGET)/release/dcfs demo)
 
+demo-fiona: ## The task of DataChain's README without Python DataChain: dogs like Fiona, ranked (in ./demo/fiona)
+	@tests/setup demo
+	@cargo build --release
+	@tests/demo/fiona $(TARGET)/release/dcfs demo/fiona
+
 test: setup lint unit e2e fuzz ## All checks: style, unit tests, real mounts, a minute of fuzzing
 
 lint: ## Check formatting, clippy and rustdoc (no warnings), licences and sources of crates
@@ -41,7 +46,7 @@ unit: ## The tests in Rust; random cases have a fixed seed here, and new ones in
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
 
-fuzz: setup ## Fuzz the language of filters for FUZZ_SECONDS
+fuzz: setup ## Fuzz the language of filters and SQL for FUZZ_SECONDS
 	tests/fuzz/run $(FUZZ_SECONDS)
 
 test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabytes into .venv-loaders)

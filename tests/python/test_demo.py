@@ -1,5 +1,6 @@
 """`make demo DIR=...` over a user's folder: nothing is written there, nothing stays mounted."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,24 @@ def test_the_catalog_never_goes_into_the_folder(tmp_path):
     place = Path(next(line for line in done.stdout.splitlines() if line.startswith("To remove it:")).split()[-1])
     assert place.parent == Path("/var/tmp")
     subprocess.run(["rm", "-rf", place], check=True)
+
+
+def test_fiona_finds_what_datachain_finds(tmp_path):
+    """`make demo-fiona`: the task of DataChain's README by seven commands, and by DataChain's own chain over the same pictures."""
+    script, folder = DEMO.parent / "fiona", tmp_path / "fiona"
+    environment = datachain_runs.clean_environment(tmp_path / "home", PYTHON=sys.executable)
+    done = subprocess.run([script, mounts.DCFS, folder], env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    saved = subprocess.run(
+        [mounts.DCFS, "sql", "select image.stem stem, breed, mask.stem mask, distance from similar_to_fiona order by distance", "--json"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=True,
+    )
+    rows = [json.loads(line) for line in saved.stdout.splitlines()]
+    assert [row["breed"] for row in rows] == ["shiba_inu"] * 3 and all(row["mask"] == row["stem"] for row in rows)
+    process = datachain_runs.start(datachain_runs.SCRIPTS / "fiona.py", folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    wanted = json.loads(output.splitlines()[-1])
+    assert [[row["stem"], row["breed"]] for row in rows] == [row[:2] for row in wanted]
+    assert [row["distance"] for row in rows] == pytest.approx([row[2] for row in wanted])
+    assert (folder / "dc-knowledge" / "index.md").exists()
