@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import datachain_runs
+import mounts
 
 
 @pytest.fixture
@@ -105,6 +106,23 @@ def test_label_files_become_rows(dcfs, load):
     assert load.rows() == [{"id": 1, "t": "a"}, {"id": 2, "t": None}]
     bomb = load("x.xml", "<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a><r>&b;</r></a>")
     assert bomb.returncode == 2 and "entities" in bomb.stderr
+
+
+def test_an_object_of_a_store_is_loaded(dcfs, load, s3):
+    s3.bucket("labels", versioned=False)
+    text = "name,n\n" + "".join(f"row {n},{n}\n" for n in range(5000))
+    s3.client.put_object(Bucket="labels", Key="a/labels.csv", Body=text.encode())
+    s3.client.put_object(Bucket="labels", Key="a/bad.csv", Body=b"a,b\n1\n")
+
+    def from_store(key, *words):
+        command = [mounts.DCFS, "load", f"s3://labels/{key}", "--as", "records", "--endpoint-url", s3.url, *words]
+        return subprocess.run(command, env=dcfs.environment | s3.KEYS, cwd=load.folder, capture_output=True, text=True)
+
+    assert from_store("a/labels.csv").stdout == "saved records@1.0.0: 5000 rows\n"
+    assert load.rows()[4321] == {"name": "row 4321", "n": 4321}
+    bad = from_store("a/bad.csv")
+    assert bad.returncode == 2 and "`s3://labels/a/bad.csv`, line 2: it has 1 fields" in bad.stderr
+    assert from_store("a/none.csv").returncode == 1 and from_store("a/", "--format", "csv").returncode == 1
 
 
 def test_parquet_is_read_with_its_types(load):
