@@ -8,6 +8,7 @@ use futures_util::future;
 use super::access::{self, AccessArgs};
 use super::progress::{Progress, Unit};
 use super::{places, usage};
+use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_disk::scratch;
@@ -30,7 +31,7 @@ pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
     let settings = access::settings(access.config.as_deref())?;
     let stores = access.stores(settings);
     stores.check()?;
-    let runtime = access::runtime()?;
+    let runtime = session::runtime()?;
     let [origin] = <[Origin; 1]>::try_from(Origin::parse(uri, &folder)?)
         .map_err(|_| usage(format!("`{uri}` names several objects; one is loaded at a time")))?;
     let cache = access.cache_dir.clone().unwrap_or_else(places::cache);
