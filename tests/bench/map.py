@@ -87,7 +87,6 @@ class Place:
         self.folder = bench.folder / "map"
         environment = os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache"), "DATACHAIN_NO_ANALYTICS": "1"}
         self.here = {"cwd": self.folder, "env": environment}
-        self.count = 0
 
     def make(self, files):
         (self.folder / "files").mkdir(parents=True)
@@ -111,8 +110,7 @@ class Place:
 
     def name(self):
         """A dataset that is not there yet."""
-        self.count += 1
-        return f"m_{self.count}"
+        return f"m_{time.time_ns()}"
 
     def map(self, rows, *words, of="f"):
         """Wall and processor time per row."""

@@ -451,9 +451,9 @@ def test_an_answer_follows_the_catalog(sql, writable, tmp_path):
         with pytest.raises(OSError):
             file.read_text()
         sql.ok("select * from pets_sized", "--as", "copy", cwd=writable)
-        await_text(file, "n\n18\n")
+        await_text(file, '"n"\n18\n')
         sql.ok("select * from pets_sized limit 5", "--as", "copy", cwd=writable)
-        await_text(file, "n\n5\n")
+        await_text(file, '"n"\n5\n')
 
 
 def await_text(file, want):
@@ -497,6 +497,11 @@ class Shell:
     def type(self, text):
         os.write(self.primary, text.encode())
 
+    def prompt(self):
+        """Waits until the typed line is taken and the next one is read: lines typed meanwhile may be lost."""
+        self.until("\x1b[?2004l")
+        self.until("\x1b[?2004h")
+
 
 def test_a_shell_answers_one_statement_after_another(sql, shapes_catalog):
     shell = Shell(sql.dcfs, shapes_catalog)
@@ -512,6 +517,7 @@ def test_a_shell_answers_one_statement_after_another(sql, shapes_catalog):
     shell.type("\\d pets_sized\r")
     shell.until("info.width")
     shell.type("\\f json\r")
+    shell.prompt()
     shell.type("select 7 as seven;\r")
     shell.until('{"seven": 7}')
     shell.type("\\e select count(*) from pets_sized\r")
@@ -519,6 +525,7 @@ def test_a_shell_answers_one_statement_after_another(sql, shapes_catalog):
     shell.type("\\nothing\r")
     shell.until("no command")
     shell.type("select 'given up\x03")
+    shell.prompt()
     shell.type("\\q\r")
     assert shell.process.wait(timeout=30) == 0
     history = (sql.dcfs.home / "state" / "dcfs" / "sql_history").read_text()
