@@ -1,5 +1,6 @@
 """`dcfs view` in Chromium: the actions of a user."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -160,6 +161,106 @@ def test_masks_and_boxes_are_over_the_picture(browser, dcfs, tmp_path):
         page.close()
 
 
+def test_outlines_and_key_points_are_over_the_picture(browser, dcfs, tmp_path):
+    """As DataChain's `Segment`, `Pose` and `Pose3D` have them: an outline has a title, key points have none."""
+    folder = tmp_path / "drawn"
+    (folder / "files").mkdir(parents=True)
+    Image.new("RGB", (300, 200), (200, 220, 240)).save(folder / "files" / "a.jpg")
+    said = {
+        "stem": "a",
+        "lake": {"title": "<b>lake", "x": [10, 60, 40], "y": [10, 20, 70]},
+        "hut": {"title": "hut", "x": [100, 140, 140, 100], "y": [50, 50, 90, 90]},
+        "person": {"x": [200, 210, 220, 230], "y": [20, 40, 60, 80]},
+        "other": {"x": [250, 260, 270], "y": [20, 40, 60], "visible": [1.0, 0.5, 0.0]},
+    }
+    (folder / "said.jsonl").write_text(json.dumps(said) + "\n")
+    dcfs.ok("index", "files", "--save", "pictures", cwd=folder)
+    dcfs.ok("load", "said.jsonl", "--as", "said", cwd=folder)
+    joined = "select p.file, s.lake, s.hut, s.person, s.other from pictures p join said s on p.file.stem = s.stem"
+    dcfs.ok("sql", joined, "--as", "drawn", cwd=folder)
+    with viewing(dcfs, folder, "drawn") as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.click(".cell")
+        page.wait_for_selector("dialog .stage svg polygon")
+        drawn = page.evaluate("""() => {
+            const all = (tag) => [...document.querySelectorAll(`dialog .stage svg ${tag}`)];
+            const spot = ({ cx, cy }) => [cx.baseVal.value, cy.baseVal.value];
+            return { polygons: all('polygon').map((one) => one.getAttribute('points')), circles: all('circle').map(spot), texts: all('text').map((one) => one.textContent) };
+        }""")
+        assert drawn["polygons"] == ["10,10 60,20 40,70", "100,50 140,50 140,90 100,90"]
+        assert drawn["circles"] == [[200, 20], [210, 40], [220, 60], [230, 80], [250, 20], [260, 40], [270, 60]]
+        assert drawn["texts"] == ["<b>lake", "hut"]
+        over = page.evaluate("() => ['svg', 'img'].map((tag) => document.querySelector(`dialog .stage ${tag}`).getBoundingClientRect()).map(({ x, y, width, height }) => [x, y, width, height])")
+        assert over[0] == over[1], "the drawing lies on the picture"
+        if SHOTS:
+            page.screenshot(path=Path(SHOTS) / "outlines.png")
+        page.close()
+
+
+FILM = """async () => {
+    const canvas = document.createElement('canvas');
+    canvas.width = 160; canvas.height = 120;
+    const area = canvas.getContext('2d');
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: 'video/webm;codecs=vp8' });
+    const parts = [];
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    const ended = new Promise((done) => { recorder.onstop = done; });
+    recorder.start();
+    for (let n = 0; n < 20; n++) {
+        area.fillStyle = `hsl(${n * 18} 80% 50%)`;
+        area.fillRect(0, 0, 160, 120);
+        await new Promise((done) => setTimeout(done, 40));
+    }
+    recorder.stop();
+    await ended;
+    return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
+}"""
+"""A film of a second, which the browser draws and records by itself."""
+
+
+def test_films_are_played(browser, dcfs, tmp_path):
+    folder = tmp_path / "films"
+    (folder / "files").mkdir(parents=True)
+    with viewing_nothing(browser) as studio:
+        (folder / "files" / "a.webm").write_bytes(bytes(studio.evaluate(FILM)))
+    dcfs.ok("index", "files", "--save", "films", cwd=folder)
+    with viewing(dcfs, folder, "films") as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.click(".cell")
+        page.wait_for_function("() => document.querySelector('dialog video')?.videoWidth === 160")
+        page.evaluate("() => document.querySelector('dialog video').play()")
+        page.wait_for_function("() => document.querySelector('dialog video').currentTime > 0.1")
+        page.close()
+
+
+@contextlib.contextmanager
+def viewing_nothing(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+def test_a_dataset_tells_of_itself_and_rows_why_they_are_there(page, dcfs, here):
+    page.click("#name")
+    page.wait_for_selector("dialog[open] tbody tr")
+    told = page.text_content("dialog")
+    assert "info.width" in told and "<script>document.title='run'</script>" in told, "a hostile description is a text"
+    assert "about=1" in page.url
+    shot(page, "about")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('dialog').open && !location.hash.includes('about')")
+    page.click("#facets details[data-name='info.width'] .sorting button >> nth=1")
+    page.wait_for_function("() => document.getElementById('where').value === 'order by info.width desc'")
+    page.wait_for_function("() => document.querySelector(\".cell[data-place='0'] .name\").textContent === '59.png'")
+    page.click(".cell >> nth=0")
+    page.click("dialog .why summary")
+    page.wait_for_function("() => document.querySelector('dialog .why pre').textContent.includes('pets@1.0.0')")
+    shot(page, "why")
+    assert not page.wrong, page.wrong
+
+
 def test_keys_lead_everywhere(page):
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "where"
@@ -182,6 +283,9 @@ def test_keys_lead_everywhere(page):
     page.wait_for_function("() => !document.querySelector('dialog').open")
     page.keyboard.press("s")
     page.wait_for_selector("dialog[open] pre")
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    page.wait_for_selector("dialog[open] tbody tr")
     assert not page.wrong, page.wrong
 
 

@@ -104,7 +104,9 @@ def test_the_page_asks_for_rows_counts_and_statistics(dcfs, here):
         assert stats["kind"]["column_statistics"]["frequencies"]["a"] == 10 and "b" not in stats["kind"]["column_statistics"]["frequencies"]
         one = page.json("row", id=some[0]["sys__id"])
         assert one["row"]["info"]["width"] == 327 and one["files"][0]["uri"].endswith("/a/27.png")
-        for path, status in {"row?id=999": 404, "row?id=x": 400, "rows?where=(": 400, "file?id=1&column=9": 404, "nothing": 404}.items():
+        why = page.json("why", id=some[0]["sys__id"])["text"]
+        assert "pets@1.0.0" in why and "/a/27.png" in why, why
+        for path, status in {"row?id=999": 404, "why?id=999": 404, "row?id=x": 400, "rows?where=(": 400, "file?id=1&column=9": 404, "nothing": 404}.items():
             assert page.get(path)[0] == status, path
 
 
@@ -150,6 +152,20 @@ def test_files_of_strangers_run_nothing(dcfs, here):
         for asked in ("bytes=0-", "bytes=-99999999"):
             status, headers, body = page.get(f"file?id={id}&column=0", Range=asked)
             assert status == 206 and body == large[: 8 << 20] and headers["Content-Range"].endswith(f"/{len(large)}")
+
+
+def test_members_of_tars_and_files_inside_models_are_served(dcfs, shapes_catalog):
+    with viewing(dcfs, shapes_catalog, "members") as page:
+        for row in rows(page):
+            name = row["path"].split("/")[-1]
+            status, headers, body = page.get(f"file?id={row['sys__id']}&column=0")
+            assert status == 200 and (body == b"" or body.split(b" ", 1)[1].decode().endswith(name)), (row, body)
+    with viewing(dcfs, shapes_catalog, "fragments") as page:
+        first = rows(page)[0]
+        (file,) = page.json("row", id=first["sys__id"])["files"]
+        assert file["column"] == "frag.audio" and file["uri"].endswith(".wav")
+        status, headers, body = page.get(f"file?id={first['sys__id']}&column=0", Range="bytes=0-3")
+        assert (status, headers["Content-Type"], body) == (206, "audio/wav", b"RIFF")
 
 
 def test_values_that_browsers_do_not_read_are_texts(dcfs, here):

@@ -17,6 +17,7 @@ use dcfs_data::diff::first::{First, Kept};
 use dcfs_data::diff::{Counts, Plan, Versions, compare};
 use dcfs_data::pack::Packs;
 use dcfs_data::query::Queries;
+use dcfs_data::trace::Tracer;
 
 /// Limits of the graph: the number of versions, and its depth in each direction.
 const MOST_NODES: usize = 80;
@@ -67,6 +68,16 @@ impl Near {
     /// The neighbourhood of a version.
     pub fn new(first: Arc<View>, packs: Arc<Packs>, may_write: bool) -> Self {
         Self { first, packs, may_write, open: Mutex::default(), compared: Mutex::default() }
+    }
+
+    /// Why a row of a version is there, as `dcfs why` tells it. Blocks.
+    ///
+    /// # Errors
+    /// What the catalog and the packs of its parents say.
+    pub fn why(&self, view: &View, row: RowId) -> Result<Value> {
+        let packs = |of: &_| Handle::current().block_on(self.packs.get(of));
+        let step = Tracer::new(&view.catalog, &packs)?.trace(&view.of, row)?;
+        Ok(json!({ "text": step.text() }))
     }
 
     /// The version of this name (`pets@1.0.0`); the first one if no name is given. Blocking.

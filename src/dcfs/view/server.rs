@@ -38,11 +38,12 @@ const STYLE: &str = include_str!("page/view.css");
 const ICON: &str = include_str!("page/icon.svg");
 
 /// The scripts, in the order in which the page names them.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("view.js", include_str!("page/view.js")),
     ("row.js", include_str!("page/row.js")),
     ("near.js", include_str!("page/near.js")),
     ("filter.js", include_str!("page/filter.js")),
+    ("about.js", include_str!("page/about.js")),
 ];
 
 /// Limit of a request in bytes: its URL contains a filter.
@@ -213,6 +214,10 @@ impl Door {
             "row" => {
                 let id = asked.row()?;
                 blocking(move || Ok(json(view.row(id)?))).await
+            }
+            "why" => {
+                let id = asked.row()?;
+                blocking(move || Ok(json(near.why(&view, id)?))).await
             }
             "thumb" | "file" => {
                 let (row, column) = (asked.row()?, asked.number("column"));

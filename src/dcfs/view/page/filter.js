@@ -30,7 +30,7 @@ const facets = async (own) => {
 };
 
 const facet = ({ column_name: name, column_type: type, column_statistics: told }, isOpen) => {
-  const body = made("div");
+  const body = made("div", {}, /list/.test(type) ? "" : sorting(name));
   const bars = barsOf(name, type, told);
   const most = Math.max(1, ...bars.map((bar) => bar.count));
   for (const { label, count, condition } of bars) {
@@ -51,6 +51,15 @@ const facet = ({ column_name: name, column_type: type, column_statistics: told }
   node.dataset.name = name;
   return node;
 };
+
+// Sorts what is shown by a column.
+const sorting = (name) => made("p", { className: "sorting" }, "sort ", ...[["↑", ""], ["↓", " desc"]].map(([sign, way]) => {
+  const order = `order by ${quoted(name)}${way}`;
+  const button = made("button", { type: "button", title: order, textContent: sign });
+  button.setAttribute("aria-pressed", parted(where)[1] === order);
+  button.onclick = () => go({ where: `${parted(where)[0]} ${order}`.trim(), row: null });
+  return button;
+}));
 
 // Labels, and histograms of numbers; for texts and lists, histograms of their lengths.
 const barsOf = (name, type, told) => {

@@ -128,4 +128,4 @@ const drawnGraph = ({ nodes, edges }) => {
   });
   return drawing;
 };
-$("graph").onclick = () => go({ graph: 1, row: null });
+$("graph").onclick = () => go({ graph: 1, row: null, about: null });

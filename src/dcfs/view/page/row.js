@@ -1,7 +1,6 @@
 // One row: its files (pictures, sound, video, text), boxes and masks over its picture, all its values, and its location.
 "use strict";
 
-
 const leaves = (value, name = "") =>
   value && typeof value === "object" && !Array.isArray(value)
     ? Object.entries(value).flatMap(([key, inner]) => leaves(inner, name ? `${name}.${key}` : key))
@@ -31,11 +30,11 @@ const opened = async (id) => {
   });
   const close = made("button", { type: "button", textContent: "Close", autofocus: true });
   close.onclick = () => go({ row: null });
-  dialog.replaceChildren(made("p", {}, close, " ", ...near), told.error ? made("pre", { textContent: told.error }) : "", made("div", { className: "files" }, ...files), over, ...places, table, origin());
+  dialog.replaceChildren(made("p", {}, close, " ", ...near), told.error ? made("pre", { textContent: told.error }) : "", made("div", { className: "files" }, ...files), over, ...places, table, reasons(id), origin());
   if (!dialog.open) dialog.showModal();
 };
 
-// Annotations of a picture: boxes of four numbers, like DataChain's BBox; outlines and key points as lists `x` and `y`.
+// Annotations of a picture: boxes of four numbers, like DataChain's BBox; outlines and key points as lists `x` and `y`; only outlines have a title.
 const isNumbers = (list) => Array.isArray(list) && list.length > 0 && list.every((x) => typeof x === "number");
 const shapesOf = (value, name = "") => {
   if (!value || typeof value !== "object") return [];
@@ -45,7 +44,7 @@ const shapesOf = (value, name = "") => {
     return value.length > 500 ? [] : value.flatMap((one) => shapesOf(one, name));
   }
   if (isNumbers(value.x) && isNumbers(value.y) && value.x.length === value.y.length && value.x.length > 2) {
-    return [{ points: value.x.map((x, at) => [x, value.y[at]]), isPose: "visible" in value || /pose/i.test(name), label: label(value) }];
+    return [{ points: value.x.map((x, at) => [x, value.y[at]]), isPose: !("title" in value), label: label(value) }];
   }
   return Object.entries(value).flatMap(([key, inner]) => shapesOf(inner, name ? `${name}.${key}` : key).map((shape) => ({ ...shape, label: shape.label || label(value) })));
 };
@@ -148,8 +147,3 @@ const paint = async (canvas, base, src) => {
   }
   area.putImageData(pixels, 0, 0);
 };
-
-const origin = () => made("details", {}, made("summary", { textContent: `${about.name}@${about.version}` }),
-  about.description ? made("p", { textContent: about.description }) : "",
-  made("p", { textContent: about.parents.length ? `made of ${about.parents.join(", ")}` : "made of nothing that is recorded" }),
-  about.script ? made("pre", { textContent: about.script }) : "");

@@ -1,5 +1,5 @@
 // The page of `dcfs view`: code shared by its scripts, the state in the address, and the grid. Texts of a catalog are set as text,
-// never as markup. #of=...&where=...&row=...&with=...&part=...&graph=1
+// never as markup. #of=...&where=...&row=...&with=...&part=...&graph=1&about=1
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -80,7 +80,9 @@ const once = async (now) => {
   }
   if (isStale) return;
   const dialog = $("row");
+  dialog.dataset.shows = ["graph", "about", "row"].find((name) => now.has(name)) ?? "";
   if (now.has("graph")) lineage();
+  else if (now.has("about")) overview().catch((error) => wrong(error.message));
   else if (now.has("row")) opened(now.get("row"));
   else if (dialog.open) dialog.close();
 };
@@ -132,7 +134,8 @@ const laid = () => {
 
 const geometry = () => {
   const grid = $("grid");
-  const across = Math.max(1, Math.floor(grid.clientWidth / (SIDE + 8)));
+  // Two even on a telephone.
+  const across = Math.max(grid.clientWidth >= 320 ? 2 : 1, Math.floor(grid.clientWidth / (SIDE + 8)));
   const lines = Math.ceil(total / across);
   const height = Math.min(lines * HEIGHT, TALLEST);
   // Above the greatest height that browsers can scroll, one pixel of the bar stands for several of the grid.
@@ -236,11 +239,12 @@ $("grid").onkeydown = (event) => {
   drawn.get(place)?.focus();
 };
 $("row").onclose = () => {
-  const now = state();
-  if (now.has("row") || now.has("graph")) go({ row: null, graph: null });
+  // A key may have asked for something else since it was closed.
+  const { shows } = $("row").dataset;
+  if (shows && !$("row").open && state().has(shows)) go({ [shows]: null });
 };
 
-const KEYS = [["/", "the filter"], ["arrows", "from row to row, in the grid and in a row"], ["Enter", "opens a row"], ["Esc", "closes it"], ["g", "the lineage"], ["s", "saves these rows"], ["?", "these keys"]];
+const KEYS = [["/", "the filter"], ["arrows", "from row to row, in the grid and in a row"], ["Enter", "opens a row"], ["Esc", "closes it"], ["g", "the lineage"], ["i", "what the dataset is"], ["s", "saves these rows"], ["?", "these keys"]];
 const told = (title, ...inside) => {
   const close = made("button", { type: "button", textContent: "Close" });
   close.onclick = () => $("row").close();
@@ -262,7 +266,8 @@ document.onkeydown = (event) => {
   }
   const act = {
     "/": () => $("where").focus(),
-    g: () => go({ graph: 1 }),
+    g: () => go({ graph: 1, about: null, row: null }),
+    i: () => go({ about: 1, graph: null, row: null }),
     s: () => $("save").click(),
     "?": () => told("Keys", made("table", {}, ...KEYS.map(([key, does]) => made("tr", {}, made("th", { textContent: key }), made("td", { textContent: does }))))),
   }[event.key];
