@@ -11,9 +11,10 @@
 //! | [`dcfs_store`] | objects: local files, buckets and web servers, cached and checked |
 //! | [`dcfs_vfs`] | the file system, without a kernel |
 //! | [`dcfs_work`] | operations on whole datasets: index, save, warm, verify |
-//! | `dcfs` | [`session`]: a catalog, its packs and stores, opened; and the interfaces: [`fuse`] for the kernel, [`cli`] for the command line, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes; [`picture`] scales pictures down |
+//! | `dcfs` | [`session`]: a catalog, its packs and stores, opened; and the interfaces: [`fuse`] for the kernel, [`cli`] for the command line, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes; [`picture`] scales pictures down, [`sample`] tells how files begin |
 
 pub mod picture;
+pub mod sample;
 pub mod session;
 pub mod fuse;
 pub mod skill;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
+use crate::sample;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::Catalog;
 use dcfs_data::pack::shared::{Rules, Tier};
@@ -102,6 +103,8 @@ impl Session {
         };
         let vfs = Vfs::new(catalog, packs, stores, patience, self.prefetch);
         vfs.note_usage(usage);
+        let patient = sample::Patient::default();
+        vfs.look_into(move |stores, object| patient.beginning(stores, object));
         Ok(vfs)
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,9 +22,11 @@ use super::links::Links;
 use super::listing::Listing;
 use super::{Answer, Attr, Entry, Error, FOREVER, FileKind, Opened, SHORT, Vfs};
 use dcfs_core::error::{Kind, Result};
+use dcfs_core::object::Object;
 use dcfs_data::catalog::{Catalog, Revision};
 use dcfs_data::knowledge::{AT_ONCE, Knowledge};
 use dcfs_data::runs;
+use dcfs_store::Stores;
 
 /// Its name at the top of the mount.
 pub const NAME: &[u8] = b"knowledge";
@@ -73,12 +75,16 @@ enum Key {
 /// A text, and the state it was generated from: the catalog's revision, and a stamp of the notes.
 type Made = (Revision, u64, Bytes);
 
+/// Says how a file begins, of the stores that the mount reads. May block; `None` where it cannot.
+pub type LookInto = dyn Fn(&Stores, &Object) -> Option<String> + Send + Sync;
+
 /// The pages of a mount.
-#[derive(Debug)]
 pub struct Pages {
     vfs: Weak<Vfs>,
     knowledge: Knowledge,
-    tree: Mutex<Option<(Revision, Arc<Tree>)>>,
+    look_into: OnceLock<Box<LookInto>>,
+    /// The directories, by the catalog and the documents that they were made from.
+    tree: Mutex<Option<((Revision, u64), Arc<Tree>)>>,
     /// Numbers of paths.
     numbers: Links,
     texts: Mutex<LruCache<Key, Made>>,
@@ -98,9 +104,20 @@ impl Pages {
             Runtime::current().block_on(vfs.packs.get(of))
         };
         let folder = Knowledge::default_folder(catalog);
+        let reader = own.clone();
+        let look_into = move |object: &Object| {
+            let vfs = reader.upgrade()?;
+            // Whoever shares the mount may not be allowed to read what its owner may.
+            if vfs.is_shared() {
+                return None;
+            }
+            vfs.pages.look_into.get()?(&vfs.stores, object)
+        };
+        let knowledge = Knowledge::new(catalog.clone(), packs, folder);
         Self {
             vfs: own,
-            knowledge: Knowledge::new(catalog.clone(), packs, folder).within(AT_ONCE),
+            knowledge: knowledge.within(AT_ONCE).looking(look_into),
+            look_into: OnceLock::new(),
             tree: Mutex::default(),
             numbers: Links::default(),
             texts: Mutex::new(LruCache::new(MOST)),
@@ -109,18 +126,20 @@ impl Pages {
 
     /// The directories in the catalog's current state.
     fn tree(&self, catalog: &Catalog) -> Result<Arc<Tree>> {
-        let revision = catalog.revision()?;
+        let made_from = (catalog.revision()?, self.knowledge.documents_stamp());
         let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, tree)) = &*kept
-            && *seen == revision
+            && *seen == made_from
         {
             return Ok(tree.clone());
         }
         let own: &[&str] = if self.is_private() { &[USAGE, RUNS] } else { &[] };
         let own = own.iter().map(|name| ((*name).to_owned(), false)).collect();
         let mut tree = Tree::from([(String::new(), own)]);
-        for page in self.knowledge.pages()? {
-            let mut path = page.path.as_str();
+        let documents = self.knowledge.documents();
+        let documents = documents.iter().map(|document| document.path.clone());
+        for path in self.knowledge.pages()?.into_iter().map(|page| page.path).chain(documents) {
+            let mut path = path.as_str();
             let mut is_directory = false;
             // Its parent directories, innermost first.
             while !path.is_empty() {
@@ -130,7 +149,7 @@ impl Pages {
             }
         }
         let tree = Arc::new(tree);
-        *kept = Some((revision, tree.clone()));
+        *kept = Some((made_from, tree.clone()));
         Ok(tree)
     }
 
@@ -203,7 +222,22 @@ impl Pages {
     }
 }
 
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages").field("knowledge", &self.knowledge).finish_non_exhaustive()
+    }
+}
+
 impl Vfs {
+    /// Pages of listings tell how some files begin; only before the first page.
+    pub fn look_into(
+        &self,
+        look_into: impl Fn(&Stores, &Object) -> Option<String> + Send + Sync + 'static,
+    ) {
+        // A second time is too late, and changes nothing.
+        let _ = self.pages.look_into.set(Box::new(look_into));
+    }
+
     /// The attributes of a file at the top of the mount.
     pub(super) fn front_attr(&self, front: Front) -> Result<Attr> {
         let key = Key::Front(front.name());

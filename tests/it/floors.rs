@@ -62,7 +62,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["picture", "session", "fuse", "skill", "mcp", "view", "csi", "cli"]),
+    ("dcfs", &["picture", "sample", "session", "fuse", "skill", "mcp", "view", "csi", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

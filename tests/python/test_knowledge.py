@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import sqlite3
@@ -13,6 +14,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import cmarkgfm
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -234,6 +237,36 @@ def test_obsidian_finds_properties_and_links(dcfs, catalog):
     assert linked > 20
 
 
+NAMES = ["a b", "x[y](z)", "p|q", "\u202egnp", "it's", 'say "so"', "`tick`", "CON", "caf\u00e9", "%2F", "#1", "<b>", "a.b.c", "..x", "index-a", "z" * 200, "new\nline", "tab\there"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_links_of_random_catalogs_lead_somewhere(dcfs, catalog, seed):
+    """Datasets of names that hurt, edges between any of them, documents that name them."""
+    draw = random.Random(seed)
+    with sqlite3.connect(catalog / ".datachain" / "db") as db:
+        ids = [row[0] for row in db.execute("SELECT id FROM datasets WHERE name NOT LIKE 'lst__%'")]
+        for id, name in zip(ids, draw.sample(NAMES, len(NAMES))):
+            db.execute("UPDATE OR IGNORE datasets SET name = ? WHERE id = ?", (name, id))
+        versions = db.execute("SELECT dataset_id, id FROM datasets_versions").fetchall()
+        for _ in range(60):
+            (child, of), (parent, source) = draw.choice(versions), draw.choice(versions)
+            edge = "INSERT INTO datasets_dependencies (source_dataset_id, source_dataset_version_id, dataset_id, dataset_version_id) VALUES (?, ?, ?, ?)"
+            db.execute(edge, (child, of, parent, source))
+    documents = catalog / "dc-knowledge" / "docs"
+    documents.mkdir(parents=True)
+    for name in ["a b (c)", "x]y", "\u202egnp", "#1 %20"]:
+        (documents / f"{name}.md").write_text("\n".join(NAMES))
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    assert broken_links(pages) == []
+    assert any("../docs/" in page.read_text() for page in (pages / "datasets").rglob("*.md"))
+    assert "0 written" in dcfs.ok("knowledge", cwd=catalog), "nothing moved"
+    (documents / "x]y.md").write_text("of none of them")
+    assert "0 written" not in dcfs.ok("knowledge", cwd=catalog), "a link is gone"
+
+
+@pytest.mark.mount
 def test_a_listing_tells_how_files_begin(dcfs, tmp_path):
     files = tmp_path / "files" / "a b"
     files.mkdir(parents=True)
@@ -241,13 +274,18 @@ def test_a_listing_tells_how_files_begin(dcfs, tmp_path):
     (files / "t.jsonl").write_text('{"a": 1}\n')
     (files / "bare").write_bytes(b"\0\1")
     Image.new("RGB", (31, 17)).save(files / "p.png")
+    pyarrow.parquet.write_table(pyarrow.table({"id": [1, 2, 3], "a|`b\n# c": ["x", None, "z"]}), files / "t.parquet")
+    (files / "u.pq").write_bytes(b"PAR1" + b"\x15\x04" * 20 + (40).to_bytes(4, "little") + b"PAR1")
     dcfs.ok("index", "files", "--save", "some", cwd=tmp_path)
     dcfs.ok("knowledge", cwd=tmp_path)
     (page,) = (tmp_path / "dc-knowledge" / "buckets").rglob("*.md")
     text = page.read_text()
     assert "`a b/p.png`" in text and ": `PNG, 31 x 17`" in text and ": `{\"a\": 1}`" in text and "id,`name`" in text
-    assert "4 files with a space in the path" in text and "1 file without an extension" in text and "p10" in text
+    assert "Parquet, 3 rows: id, a|`b\\n# c" in text and "`a b/u.pq`, 52 B\n" in text, text
+    assert "6 files with a space in the path" in text and "1 file without an extension" in text and "p10" in text
     assert page.stat().st_size <= 4 << 10
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        assert next((mount.path / "knowledge" / "buckets").rglob("*.md")).read_text() == text, "a mount looks into them as well"
     (files / "t.csv").unlink()
     assert dcfs.run("knowledge", "--check", cwd=tmp_path).returncode == 0, "nothing is read for a check"
     dcfs.ok("knowledge", "bare", "--no-samples", cwd=tmp_path)
@@ -428,7 +466,7 @@ def test_every_line_to_paste_runs(dcfs, catalog):
 @pytest.mark.mount
 def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
     dcfs.ok("describe", "typed", "--description", "# Every\n\n[type](http://x) there \u202eis", cwd=catalog)
-    dcfs.ok("knowledge", "--no-samples", cwd=catalog)
+    dcfs.ok("knowledge", cwd=catalog)
     pages = catalog / "dc-knowledge"
     with dcfs.mount(catalog, tmp_path / "mnt") as mount:
         top = mount.path / "knowledge"

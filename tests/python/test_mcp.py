@@ -303,6 +303,26 @@ def test_only_what_makes_datasets_is_run(work):
         assert answer.is_error, command
 
 
+def test_documents_of_a_team_are_found_and_read(work):
+    documents = work.folder / "dc-knowledge" / "docs"
+    documents.mkdir(parents=True)
+    (documents / "labelling.md").write_text("# Labelling\n\n`pets` was labelled by two people\u202e.\n")
+
+    async def questions(client):
+        found = await client.call_tool("search", {"words": "labelled people"})
+        page = await client.call_tool("context", {"name": "pets"})
+        read = await client.read_resource("dcfs://knowledge/docs/labelling.md")
+        for uri in ["dcfs://knowledge/docs/none.md", "dcfs://knowledge/docs/../../photos/notes_0.txt"]:
+            with pytest.raises(MCPError):
+                await client.read_resource(uri)
+        return found, page, read.contents[0].text
+
+    found, page, read = ask(work, questions)
+    assert found.structured_content["hits"][0]["path"] == "docs/labelling.md"
+    assert "## Documents" in text(page) and "](../docs/labelling.md)" in text(page)
+    assert "by two people" in read and "\u202e" not in read
+
+
 def test_resources_prompts_and_completion(work):
     async def questions(client):
         resources = await client.list_resources()

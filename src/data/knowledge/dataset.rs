@@ -34,6 +34,7 @@ pub const LARGEST: usize = 6 << 10;
 const DESCRIPTION: usize = 250;
 const NOTES: usize = 500;
 const DEPENDENCIES: usize = 400;
+const DOCUMENTS: usize = 300;
 const PREVIEW: usize = 1_200;
 const SCHEMA: usize = 800;
 const STATS: usize = 800;
@@ -87,6 +88,8 @@ pub struct Hand {
     pub context: Option<String>,
     /// The newest lines of notes, latest first.
     pub notes: Vec<String>,
+    /// Documents of the team that name the dataset, by their paths.
+    pub documents: Vec<String>,
 }
 
 /// `2024-01-02 03:04:05`.
@@ -105,6 +108,7 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
     let by_hand = hand.context.as_ref().map_or(0, String::len);
     out += &section("Notes", &notes(of.said.get(""), &hand.notes));
     out += &section("Dependencies", &dependencies(of, all));
+    out += &section("Documents", &documents(of, &hand.documents));
     out += &section("Preview", &preview(&facts.preview));
     if let Some(schema) = &facts.schema {
         out += &section(
@@ -122,6 +126,16 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
     out += &section("Freshness", &freshness(of, all));
     let room = (LARGEST + by_hand).saturating_sub(out.len());
     out + &versions(of, facts, room)
+}
+
+/// Links to what the team wrote about it.
+fn documents(of: &Dataset, paths: &[String]) -> String {
+    let mut lines = Fitted::new(DOCUMENTS);
+    for path in paths {
+        let label = path.trim_start_matches("docs/").trim_end_matches(".md");
+        lines.line(&format!("- {}", linked(&visible(label, 60), &of.page, path)));
+    }
+    lines.finish("document")
 }
 
 fn head(of: &Dataset) -> String {

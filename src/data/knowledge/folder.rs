@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::hand;
 use super::snapshot::Snapshot;
-use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
+use super::{Depth, Document, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
 use crate::memory::{self, LARGEST};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
@@ -152,12 +152,13 @@ pub fn refresh(
         }
     }
     let all = Snapshot::take(&knowledge.catalog)?;
+    let documents = knowledge.documents();
     let mut before = State::read(folder);
     let mut after = State { pages: BTreeMap::new(), ..State::read(folder) };
     let mut outcome = Outcome::default();
     let mut todo = Vec::new();
     for page in listed(&all) {
-        match look(&all, folder, how, &page, before.pages.remove(&page.path)) {
+        match look(&all, &documents, folder, how, &page, before.pages.remove(&page.path)) {
             Look::Foreign => outcome.foreign.push(page.path),
             Look::Same(written) => {
                 outcome.unchanged += 1;
@@ -233,12 +234,19 @@ fn is_cheap(page: &PageInfo) -> bool {
     !matches!(page.kind, PageKind::Dataset | PageKind::Bucket)
 }
 
-fn look(all: &Snapshot, folder: &Path, how: How, page: &PageInfo, before: Option<Written>) -> Look {
+fn look(
+    all: &Snapshot,
+    documents: &[Document],
+    folder: &Path,
+    how: How,
+    page: &PageInfo,
+    before: Option<Written>,
+) -> Look {
     let on_disk = found(folder, &page.path);
     if matches!(on_disk, Found::Foreign) && !how.takes_over {
         return Look::Foreign;
     }
-    let facts = facts(all, &page.path, folder);
+    let facts = facts(all, documents, &page.path, folder);
     let is_as_written = match (&on_disk, &before) {
         (Found::Ours(text), Some(before)) => sum(&hand::without_context(text)) == before.text,
         _ => false,
@@ -310,12 +318,12 @@ fn remove(
     Ok(())
 }
 
-/// A hash of the facts a page is made from.
-fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
+/// What a page is made from, in short.
+fn facts(all: &Snapshot, documents: &[Document], path: &str, folder: &Path) -> String {
     let mut text = String::new();
     if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
         text += &of.fingerprint();
-        let hand = hand::of_page(Some(folder), path, of.name());
+        let hand = hand::of_page(Some(folder), path, of.name(), documents);
         text += &format!("{hand:?}");
         for parent in &of.parents {
             let page = all.page_of(parent);

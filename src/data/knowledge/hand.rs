@@ -15,10 +15,11 @@ use dcfs_disk::inside;
 /// The section of a page that belongs to people.
 const CONTEXT: &str = "## Session Context";
 
-/// Headings that dcfs writes after it.
-const OWN: [&str; 8] = [
+/// Headings that dcfs itself writes behind it.
+const OWN: [&str; 9] = [
     "## Notes",
     "## Dependencies",
+    "## Documents",
     "## Preview",
     "## Schema",
     "## Stats",
@@ -37,8 +38,18 @@ const MOST_READ: usize = 64 << 20;
 const DEEPEST: usize = 6;
 const MOST_NAMES: usize = 10_000;
 
-/// The folders that belong to people.
-const FOLDERS: [&str; 3] = ["notes", "docs", "memory"];
+/// Documents of a team that pages link to, and the bytes in which names are looked for.
+const MOST_LINKED: usize = 200;
+const MOST_SOUGHT_IN: usize = 4 << 20;
+
+/// A shorter name of a dataset may be any word of a text: it counts as code or as a link alone.
+const SHORTEST_WORD: usize = 4;
+
+/// The folder of documents of a team.
+const TEAM: &str = "docs";
+
+/// Folders of theirs.
+const FOLDERS: [&str; 3] = ["notes", TEAM, "memory"];
 
 /// The file of notes on the dataset whose page is `page`.
 pub fn notes_file(page: &str) -> String {
@@ -103,9 +114,13 @@ fn fence(line: &str) -> Option<usize> {
     (ticks >= 3 && !info.contains('`')).then_some(ticks)
 }
 
-/// The text that people wrote about the dataset of a page, in the folder of pages: memory first,
-/// then notes.
-pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
+/// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
+pub fn of_page(
+    folder: Option<&Path>,
+    page: &str,
+    name: &DatasetName,
+    documents: &[Document],
+) -> Hand {
     let Some(folder) = folder else { return Hand::default() };
     let read = |path: &str| inside::read_text(folder, path, LARGEST).ok();
     let notes = read(&notes_file(page)).unwrap_or_default();
@@ -118,7 +133,27 @@ pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     Hand {
         context: read(page).as_deref().and_then(context),
         notes: remembered.chain(lines).take(MOST_NOTES).collect(),
+        documents: about(documents, &name.to_string()),
     }
+}
+
+/// Those of the documents that name a dataset, by their paths.
+fn about(documents: &[Document], name: &str) -> Vec<String> {
+    let named = documents.iter().filter(|document| names(&document.text, name));
+    named.map(|document| document.path.clone()).collect()
+}
+
+/// Whether a text has a name as a word of its own.
+fn names(text: &str, name: &str) -> bool {
+    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/');
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        if name.chars().count() < SHORTEST_WORD {
+            return (before.ends_with('`') && after.starts_with('`'))
+                || (before.ends_with("[[") && after.starts_with("]]"));
+        }
+        !before.ends_with(is_inside) && !after.starts_with(is_inside)
+    })
 }
 
 /// A number that changes when somebody writes what [`of_page`] reads; cheap enough for a `stat` of
@@ -132,6 +167,41 @@ pub fn stamp(folder: Option<&Path>, page: &str) -> u64 {
     own.iter().filter_map(|path| inside::look(folder, path)).for_each(|of| add(&of));
     memory::stamp(folder, &mut add);
     hasher.finish()
+}
+
+/// The documents of a team, by name.
+pub fn team(folder: &Path) -> Vec<Document> {
+    let mut walk = Walk { folder, names: MOST_NAMES, bytes: MOST_SOUGHT_IN, found: Vec::new() };
+    walk.collect(TEAM, DEEPEST);
+    walk.found.truncate(MOST_LINKED);
+    walk.found
+}
+
+/// Moves when one of them is written, which are not read for it.
+pub fn team_stamp(folder: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut left = MOST_LINKED;
+    stamp_below(folder, TEAM, DEEPEST, &mut left, &mut hasher);
+    hasher.finish()
+}
+
+fn stamp_below(
+    folder: &Path,
+    below: &str,
+    depth: usize,
+    left: &mut usize,
+    hasher: &mut DefaultHasher,
+) {
+    for (name, kind) in inside::list(folder, below, *left).unwrap_or_default() {
+        *left = left.saturating_sub(1);
+        let Ok(name) = name.into_string() else { continue };
+        let path = format!("{below}/{name}");
+        if kind.is_dir() && depth > 0 {
+            stamp_below(folder, &path, depth - 1, left, hasher);
+        } else if let Some(of) = inside::look(folder, &path).filter(|_| kind.is_file()) {
+            (path, of.ino(), of.size(), of.mtime(), of.mtime_nsec()).hash(hasher);
+        }
+    }
 }
 
 /// Every Markdown file written by people, by name. Links are left out.
@@ -197,6 +267,23 @@ mod tests {
     }
 
     #[test]
+    fn a_document_is_about_what_it_names_as_a_word() {
+        let cases = [
+            ("See pets, of 2024.", "pets", true),
+            ("See `pets@1.0.0`.", "pets", true),
+            ("carpets and pets_wide and my-pets and a/pets", "pets", false),
+            ("a dataset", "a", false),
+            ("`a` and", "a", true),
+            ("[[a]]", "a", true),
+            ("\u{e9}pets", "pets", false),
+            ("pets", "pets", true),
+        ];
+        for (text, name, want) in cases {
+            assert_eq!(names(text, name), want, "{name} in {text}");
+        }
+    }
+
+    #[test]
     fn a_block_that_is_never_closed_takes_nothing_of_the_page() {
         let rest = "## Notes\n\n- x\n\n## Use\n\n```python\n# y\n```\n\n# Versions\n";
         let page = format!("# a\n\n## Session Context\n\nwhy\n\n```sh\nls\n\n{rest}");
@@ -225,7 +312,7 @@ mod tests {
         }
         symlink(&other, home.join("docs/linked")).expect("a link");
         let pets = DatasetName::local("pets");
-        assert_eq!(of_page(Some(&home), "datasets/pets.md", &pets), Hand::default());
+        assert_eq!(of_page(Some(&home), "datasets/pets.md", &pets, &[]), Hand::default());
         let found: Vec<String> = documents(&home).into_iter().map(|found| found.path).collect();
         assert_eq!(found, ["docs/mine.md"]);
     }

@@ -31,8 +31,7 @@ use serde::Serialize;
 
 use self::dataset::Preview;
 pub use self::hand::notes_file;
-use self::search::Document;
-pub use self::search::Hit;
+pub use self::search::{Document, Hit};
 use self::snapshot::{Dataset, Listing, Snapshot};
 use crate::catalog::{Catalog, Revision, VersionInfo};
 use crate::diff::{Plan, Versions, compare};
@@ -89,6 +88,8 @@ pub struct Knowledge {
     most_rows: u64,
     /// The last snapshot of the catalog.
     last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
+    /// The documents of the team when they were last read, by [`hand::team_stamp`].
+    documents: Mutex<Option<(u64, Arc<Vec<Document>>)>>,
 }
 
 /// A page that exists.
@@ -128,8 +129,15 @@ impl Knowledge {
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
         folder: Option<PathBuf>,
     ) -> Self {
-        let (packs, last) = (Box::new(packs), Mutex::default());
-        Self { catalog, packs, look_into: None, folder, most_rows: u64::MAX, last }
+        Self {
+            catalog,
+            packs: Box::new(packs),
+            look_into: None,
+            folder,
+            most_rows: u64::MAX,
+            last: Mutex::default(),
+            documents: Mutex::default(),
+        }
     }
 
     /// The same; pages of listings describe how some files begin.
@@ -150,10 +158,33 @@ impl Knowledge {
     /// A number that changes when a person writes something that the page at `path` shows. Nothing
     /// is read for it.
     pub fn stamp(&self, path: &str) -> u64 {
-        match path.starts_with("datasets/") {
-            true => hand::stamp(self.folder.as_deref(), path),
-            false => 0,
+        match path.split_once('/') {
+            Some(("datasets", _)) => {
+                hand::stamp(self.folder.as_deref(), path) ^ self.documents_stamp()
+            }
+            Some(("docs", _)) => self.documents_stamp(),
+            _ => 0,
         }
+    }
+
+    /// Moves when a document of the team is written. Nothing is read for it.
+    pub fn documents_stamp(&self) -> u64 {
+        self.folder.as_deref().map_or(0, hand::team_stamp)
+    }
+
+    /// The documents of the team, whose pages they are linked from: `docs/` of the folder.
+    pub fn documents(&self) -> Arc<Vec<Document>> {
+        let Some(folder) = self.folder.as_deref() else { return Arc::default() };
+        let stamp = hand::team_stamp(folder);
+        let mut last = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, documents)) = &*last
+            && *seen == stamp
+        {
+            return documents.clone();
+        }
+        let documents = Arc::new(hand::team(folder));
+        *last = Some((stamp, documents.clone()));
+        documents
     }
 
     /// The present snapshot of the catalog.
@@ -202,6 +233,9 @@ impl Knowledge {
     /// # Errors
     /// Errors of the catalog, the pack and the statistics.
     pub fn page(&self, path: &str) -> Result<Option<String>> {
+        if let Some(document) = self.documents().iter().find(|document| document.path == path) {
+            return Ok(Some(document.text.clone()));
+        }
         self.compiled(&*self.snapshot()?, path, Depth::Full)
     }
 
@@ -278,7 +312,7 @@ impl Knowledge {
             return Ok(Some(index::BASE_TEXT.to_owned()));
         }
         if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
-            let hand = hand::of_page(self.folder.as_deref(), path, of.name());
+            let hand = hand::of_page(self.folder.as_deref(), path, of.name(), &self.documents());
             return Ok(Some(dataset::page(of, all, &self.facts(of, depth)?, &hand)));
         }
         if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {

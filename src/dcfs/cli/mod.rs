@@ -82,7 +82,6 @@ pub mod remember;
 mod remembered;
 pub mod rm;
 pub mod runs;
-mod sample;
 pub mod save;
 pub mod selecting;
 pub mod sharing;

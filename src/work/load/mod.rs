@@ -11,7 +11,7 @@
 //! | [`types`] | finds the types that hold the values seen |
 
 mod labels;
-mod parquet;
+pub mod parquet;
 mod records;
 mod types;
 mod xml;

@@ -10,7 +10,7 @@ use dcfs_core::error::Result;
 use dcfs_core::time::Timestamp;
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::data_type::Decimal;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
@@ -58,6 +58,15 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
         each(number, Record::Json(&fields(row, &nanos)))?;
     }
     Ok(())
+}
+
+/// The number of rows and the names of the columns of a file, by its footer alone; `None` of what is none.
+pub fn heading(footer: &[u8]) -> Option<(u64, Vec<String>)> {
+    let decoded = catch_unwind(|| ParquetMetaDataReader::decode_metadata(footer));
+    let metadata = decoded.ok()?.ok()?;
+    let file = metadata.file_metadata();
+    let columns = file.schema().get_fields().iter().map(|field| field.name().to_owned());
+    Some((u64::try_from(file.num_rows()).ok()?, columns.collect()))
 }
 
 /// The error of the crate, with a remedy.
