@@ -106,7 +106,7 @@ FILES = [
 
 DCFS = [
     ["dcfs ls"],
-    ["dcfs schema pets", "dcfs show pets --limit 2"],
+    ["dcfs cat knowledge/datasets/pets.md"],
     ["dcfs count pets --by label"],
     [f"dcfs show wide_emb --where '{NEAR}' --columns file.path"],
     [f"dcfs why wide_emb {QUERY}"],

@@ -1,11 +1,10 @@
 """The waiting times of training and browsing: shards, epochs, listings of both, and the page of `dcfs view`.
 
-`cat` of a shard is of the second pass, against `cat` of the same tar as a file on the disk, read before. An epoch reads files of the store of
-the other benches, 20 ms away, one after another: in the order of the epoch's list, and in that of the directory, each by a mount of its own
-with an empty cache. The page is asked over HTTP, as its script does; a browser draws in `make test-browser`.
+`cat` of a shard is of the second pass, against `cat` of the same tar as a file on the disk, read before; cold, of files of the store of the other
+benches, 20 ms away, against a client without a file system that gets the same objects with 32 requests under way. An epoch reads files of that
+store, one after another: in the order of the epoch's list, and in that of the directory, each by a mount of its own with an empty cache. The page is asked over HTTP, as its script does; a browser draws in `make test-browser`.
 """
 
-import contextlib
 import http.client
 import json
 import os
@@ -23,11 +22,10 @@ SHARD = 1000
 
 def training(bench, count, quick, verdict):
     bench.say("\n## Training and browsing\n")
-    with contextlib.ExitStack() as stack:
-        shards(bench, 100 if quick else 1000, verdict)
-        listing(bench, count, verdict)
-        epochs(bench, 100 if quick else 500, verdict, stack)
-        page(bench, count, verdict)
+    shards(bench, 100 if quick else 1000, verdict)
+    listing(bench, count, verdict)
+    distant(bench, 200 if quick else 1000, verdict)
+    page(bench, count, verdict)
 
 
 def mounted(bench, folder, cache, *words, **environment):
@@ -80,20 +78,57 @@ def listing(bench, count, verdict):
     )
 
 
-def epochs(bench, files, verdict, stack):
-    """Files of a distant store, in a random order that was declared."""
+def distant(bench, files, verdict):
+    """Files of a distant store: a shard of them read in one go, and the files in a random order that was declared."""
     if why := store.missing():
-        bench.later.append(f"Not measured: epochs: {why}.")
+        bench.later.append(f"Not measured: cold shards and epochs: {why}.")
         return
-    data = store.make(bench.folder / "epochs", 0, files)
+    data = store.make(bench.folder / "epochs", 1 << 20, files)
     server = store.Store(data, bench.programs.delay, bench.programs.rclone)
+    with server.serving(store.DELAY, False) as url:
+        cold(bench, data, url, verdict)
+        epochs(bench, data, url, verdict)
+
+
+def empty(bench, data, url):
+    """A mount of the catalog of the store with nothing in its cache but the pack."""
+    cache = bench.folder / "epochs-cache"
+    shutil.rmtree(cache / "objects", ignore_errors=True)
     keys = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    url = stack.enter_context(server.serving(store.DELAY, False))
+    return mounted(bench, data.folder / "catalog", cache, "--anon", "--endpoint-url", url, **keys)
+
+
+def cold(bench, data, url, verdict):
+    """A shard of all files, nothing of it cached."""
+    names = bench.folder / "names"
+    names.write_text("".join(f"{name}\n" for name in [store.LARGE, *(f"{store.SMALL}/{name}" for name in data.names)]))
+    directory = f"{bench.version}/_views/webdataset/shard=65536"
+
+    def direct():
+        command = [bench.programs.direct, url, store.BUCKET, "files", "", names, 32]
+        told = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        return float(told.split()[0])
+
+    def shard():
+        with empty(bench, data, url):
+            machine.seconds(["ls", "-l", directory])
+            return machine.seconds(["cat", f"{directory}/000000.tar"])
+
+    theirs, ours = machine.medians(3, direct, shard)
+    ratio = ours / theirs
+    mib = (data.bytes + data.size) / 2**20
+    bench.say(
+        f"\n`cat` of a shard of {len(data.names) + 1:,} files 20 ms away, cold: {mib / ours:,.0f} MiB/s, of the direct client with 32 in flight "
+        f"{mib / theirs:,.0f} MiB/s: {ratio:.2f} times, {verdict(ratio, 1.5)} (bound: 1.5)."
+    )
+
+
+def epochs(bench, data, url, verdict):
+    """The files one after another, in the order of an epoch and in that of the directory."""
+    files = len(data.names)
 
     def once(listed):
-        cache = bench.folder / "epochs-cache"
-        shutil.rmtree(cache, ignore_errors=True)
-        with mounted(bench, data.folder / "catalog", cache, "--anon", "--endpoint-url", url, **keys):
+        with empty(bench, data, url):
             names = listed()
             since = time.perf_counter()
             for name in names:
@@ -137,7 +172,7 @@ def page(bench, count, verdict):
 
         def paint():
             since = time.perf_counter()
-            for path in ("", "view.css", "view.js", "filter.js", "row.js", "near.js", "about", "count?where=", "rows?where=&from=0&most=200"):
+            for path in ("", "view.css", "view.js", "filter.js", "row.js", "near.js", "about.js", "about", "count?where=", "rows?where=&from=0&most=200"):
                 get(path)
             return time.perf_counter() - since
 

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import sqlite3
 import subprocess
 import tarfile
 import urllib.parse
@@ -289,6 +290,81 @@ def test_a_shard_is_read_anywhere_and_the_same_for_ever(pets, version):
     pets.unmount()
     pets.mount()
     assert hashlib.sha256(shard.read_bytes()).hexdigest() == again
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_datasets_come_through_shards_whole(tmp_path, seed):
+    """Sizes around those of blocks, names of all kinds, a row with an object of another, one whose size is not recorded."""
+    draw = random.Random(seed)
+    folder = tmp_path / "objects"
+    sizes = [0, 1, 511, 512, 513, 9728, 10240, *(draw.randrange(40_000) for _ in range(20))]
+    for number, size in enumerate(sizes):
+        name = draw.choice(["a b", "caf\u00e9", "x.y.z", "..", "UP", "-", "%2F", "'"]) + f"{number}" + draw.choice([".bin", ".JPG", "", ".tar.gz", ".json", ".c l s"])
+        place = folder / draw.choice(["", "deep/er", "."])
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(draw.randbytes(size))
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", folder, "--save", "objects", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        version = mount.datasets / "objects"
+        options = draw.choice(["shard=7", "size=30K", "-", "shard=65536"])
+        found = shards(version, options)
+        wanted = rows(version)
+        assert len(wanted) == len(sizes)
+        for row, (key, fields) in zip(wanted, samples(found), strict=True):
+            assert key == f"{row['sys__id']:09}" and json.loads(fields.pop("json")) == row
+            assert list(fields.values()) == [(version / row["path"]).read_bytes()], (key, fields)
+        lean = shards(version, options.replace("-", "json=no") if options == "-" else f"{options},json=no")
+        assert [fields for _, fields in samples(lean)] == [{k: v for k, v in fields.items() if k != "json"} for _, fields in samples(found)]
+        for shard in found:
+            out = tmp_path / "out" / shard.name
+            out.mkdir(parents=True)
+            subprocess.run(["tar", "xf", shard, "-C", out], check=True)
+            compared = subprocess.run(["tar", "--compare", "-f", shard, "-C", out], capture_output=True, text=True)
+            assert not re.search("Contents differ|Size differs|No such", compared.stdout + compared.stderr)
+            whole = shard.read_bytes()
+            with open(shard, "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                for _ in range(20):
+                    offset, length = draw.randrange(len(whole)), draw.randrange(9000)
+                    assert os.pread(file.fileno(), length, offset) == whole[offset : offset + length]
+
+
+def test_a_file_of_unknown_size_fails_where_it_stands(tmp_path):
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) * 9000)
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", folder, "--save", "objects", cwd=tmp_path)
+    with sqlite3.connect(tmp_path / ".datachain" / "db") as db:
+        (table,) = db.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'ds_local_local_objects_%'").fetchone()
+        db.execute(f'UPDATE "{table}" SET file__size = NULL WHERE file__path LIKE \'%1.bin\'')
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        (shard,) = shards(mount.datasets / "objects", "json=no")
+        with open(shard, "rb", buffering=0) as file:
+            assert os.pread(file.fileno(), 4096, 4096) == b"\0" * 4096, "the first file"
+            with pytest.raises(OSError) as error:
+                os.pread(file.fileno(), 512, 512 + 9216)
+            assert error.value.errno == errno.EIO
+
+
+def test_values_with_slashes_are_one_folder(tmp_path):
+    lines = [{"kind": kind, "n": n} for n, kind in enumerate(["a/b", "/", "..", "a", "a%2Fb", "."])]
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    for line in lines:
+        (folder / f"{line['n']}.txt").write_text("x")
+    (tmp_path / "kinds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", folder, "--save", "objects", "--with", "path:{n:int}.txt", cwd=tmp_path)
+    dcfs.ok("load", "kinds.jsonl", "--as", "kinds", cwd=tmp_path)
+    dcfs.ok("sql", "select o.file, k.kind from objects o join kinds k on o.n = k.n", "--as", "both", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        by = mount.datasets / "both/_views/by/kind"
+        classes = sorted(os.listdir(by))
+        assert len(classes) == 6 and all(len(os.listdir(by / one)) == 1 for one in classes), classes
+        assert os.listdir(by / "a%2Fb") != os.listdir(by / "a%252Fb")
 
 
 def test_shards_end_where_they_are_told(version):
