@@ -106,8 +106,12 @@ def plain(work, message):
     """A message without what differs between two catalogs of the same files."""
     text = json.dumps(message, sort_keys=True)
     text = text.replace(str(work.folder), "{folder}")
+    text = re.sub(r"(?<=buckets/file/)\w+(?=__notes)", "{folder}", text)
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "{uuid}", text)
+    # In a page a uuid that could be a number stands in quotation marks.
+    text = text.replace('\\"{uuid}\\"', "{uuid}")
     text = re.sub(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "{time}", text)
+    text = re.sub(r"Saved by .{1,80}? by `dcfs", "Saved by {user} by `dcfs", text)
     text = re.sub(r'("serverInfo": \{[^}]*"version": )"[^"]*"', r'\1"{version}"', text)
     return json.loads(text)
 
