@@ -37,8 +37,8 @@ def shards(bench, files, verdict):
     """A shard of local files against the same tar on the disk."""
     data = store.make(bench.folder / "shards", 0, files)
     folder, cache = bench.folder / "shards-catalog", bench.folder / "shards-cache"
-    names = [data.bucket / store.SMALL / name for name in data.names]
-    catalog.make_of(folder, [(f"file://{data.bucket}", f"{store.SMALL}/{path.name}", path.stat().st_size, "") for path in names])
+    folder.mkdir()
+    subprocess.run([bench.dcfs, "index", data.bucket / store.SMALL, "--save", "bench", "--cache-dir", cache], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     real = bench.folder / "real.tar"
     with mounted(bench, folder, cache):
         shard = f"{bench.version}/_views/webdataset/shard=65536/000000.tar"

@@ -75,6 +75,9 @@ impl Near {
     /// # Errors
     /// What the catalog and the packs of its parents say.
     pub fn why(&self, view: &View, row: RowId) -> Result<Value> {
+        if view.pack.ordinal(row).is_none() {
+            return Err(Error::new(Kind::Missing, format!("no row {row}")));
+        }
         let packs = |of: &_| Handle::current().block_on(self.packs.get(of));
         let step = Tracer::new(&view.catalog, &packs)?.trace(&view.of, row)?;
         Ok(json!({ "text": step.text() }))

@@ -158,7 +158,7 @@ $("save").onclick = () => {
   const copy = made("button", { type: "button", textContent: "Copy" });
   copy.onclick = () => navigator.clipboard?.writeText(text.textContent);
   if (!about.write) return told(SAVED, text, made("p", {}, copy));
-  const name = made("input", { required: true, autocomplete: "off", placeholder: "name", ariaLabel: "Name of the dataset" });
+  const name = made("input", { required: true, autofocus: true, autocomplete: "off", placeholder: "name", ariaLabel: "Name of the dataset" });
   name.oninput = () => { text.textContent = command(name.value.trim() ? shell(name.value.trim()) : "NAME"); };
   const said = made("p", { role: "status" });
   const form = made("form", {}, name, " ", made("button", { textContent: "Save" }), " ", copy);
