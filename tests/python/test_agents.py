@@ -56,7 +56,7 @@ def test_every_layer_answers_by_files_alone(mount):
     usage = (mount / "knowledge/usage.md").read_text()
     assert re.search(r"notes.*loud|loud.*notes", usage) and "kind" in usage, usage
     # 2 Annotations: what is the column, what is wrong with it, who answers for it?
-    assert "number of the note" in page and "gaps since March" in page and "ann@example.org" in page
+    assert "number of the note" in page and "gaps since March" in page and "owner: ann" in page
     # 3 Code: which program made it, with which threshold?
     assert "LIMIT = 0.35" in loud or "LIMIT = 0.35" in (mount / "datasets/loud/_lineage.md").read_text()
     # 4 Institutional documents: how long is it kept?
