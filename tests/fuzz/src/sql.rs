@@ -12,14 +12,14 @@ use libfuzzer_sys::fuzz_target;
 
 const FEATURES: &str = r#"{
     "file": "File@v1", "info": "Optional[Image@v1]", "label": "str", "tags": "list[str]", "boxes": "list[Box]", "meta": "dict",
-    "rows": "int", "x": "Optional[float]", "w": "datetime", "order": "bool", "Odd name": "int",
+    "rows": "int", "x": "Optional[float]", "w": "datetime", "order": "bool",
     "_custom_types": {"File@v1": {"source": "str", "path": "str", "size": "int"}, "Image@v1": {"width": "int", "height": "int"},
     "Box": {"x": "int", "y": "str"}}}"#;
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     let columns = [
         "file__source", "file__path", "file__size", "info___type_tag", "info__width", "info__height", "label", "tags", "boxes",
-        "meta", "rows", "x", "w", "order", "Odd name",
+        "meta", "rows", "x", "w", "order",
     ];
     let table: Vec<_> = columns.iter().map(|name| ((*name).to_owned(), String::new())).collect();
     Schema::parse(FEATURES, "{}", &table).expect("a schema")
