@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::head::Origin;
+use super::reach::{reach, within};
 
 /// How long an idle connection is kept: servers close theirs after a minute or so.
 const KEPT: Duration = Duration::from_secs(60);
@@ -36,11 +37,10 @@ enum Transport {
 }
 
 impl Line {
-    /// Connects to the first address of the host that accepts, in order.
+    /// Connects, to whichever address of the host answers first.
     ///
     /// # Errors
-    /// No address accepts within `limit` each; the name is not resolved within it; the server's certificate is
-    /// not trusted.
+    /// As [`reach`]; the server's certificate is not trusted.
     pub async fn open(
         origin: &Origin,
         tls: Option<TlsConnector>,
@@ -76,27 +76,6 @@ impl Line {
         let found = socket.try_read(&mut [0]);
         self.rest.is_empty() && found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
-}
-
-async fn reach(origin: &Origin, limit: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    let found = within(limit, tokio::net::lookup_host((origin.name(), origin.port))).await?;
-    for address in found {
-        match within(limit, TcpStream::connect(address)).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Runs `work` for at most this long.
-pub async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out"));
-    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
 }
 
 impl AsyncRead for Line {

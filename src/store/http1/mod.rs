@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `head` | serialised requests, parsed heads of answers |
 //! | `line` | connections: opened, pooled, checked |
+//! | `reach` | the addresses of a host, tried beside each other |
 //! | `body` | bodies: of known length, chunked, or until the connection ends |
 
 mod body;
 mod head;
 mod line;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -152,12 +154,12 @@ struct Lost {
 
 async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
     let silent = |error| Lost { error, is_silent: true };
-    line::within(SILENCE, send(&mut line, sent)).await.map_err(silent)?;
+    reach::within(SILENCE, send(&mut line, sent)).await.map_err(silent)?;
     let mut rest = std::mem::take(&mut line.rest);
     let mut interim = 0;
     loop {
         rest.reserve(FIRST);
-        let read = line::within(SILENCE, line.read_buf(&mut rest)).await;
+        let read = reach::within(SILENCE, line.read_buf(&mut rest)).await;
         let is_silent = rest.is_empty();
         let lost = |error: io::Error| {
             // After a time-out, another try would double the wait.
