@@ -15,7 +15,7 @@ use lru::LruCache;
 use tokio::sync::OnceCell;
 
 use super::error::Error;
-use super::stream::Ranges;
+use super::stream::{Ranges, Rest};
 
 /// A block of a tar: a member's header is one.
 pub const BLOCK: usize = 512;
@@ -118,6 +118,11 @@ impl Ranges for Plain {
 
     fn progressed(&self) -> Option<tokio::time::Instant> {
         self.object.progressed()
+    }
+
+    fn rest(self: Arc<Self>, at: u64) -> Option<Rest> {
+        // Of one that is compressed, nothing was ever read.
+        self.object.clone().rest(at)
     }
 }
 

@@ -172,7 +172,11 @@ impl Reader {
             Source::Cached { known, entry, stream } => {
                 match self.read_kept(entry, self.range(known.base, offset, length)).await? {
                     Some(bytes) => bytes,
-                    None => self.unless_silent(stream, offset, length).await?,
+                    None => {
+                        let bytes = self.unless_silent(stream, offset, length).await?;
+                        stream.complete(offset, &self.line);
+                        bytes
+                    }
                 }
             }
         };

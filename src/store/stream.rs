@@ -5,6 +5,7 @@
 //! - Otherwise one reader at a time (`turn`) plans and fetches the bytes that are kept; the others find them
 //!   here when their turn comes. Exact reads leave the turn before they fetch.
 //! - The longer a reader has read sequentially, the more pieces are fetched ahead of it, in tasks.
+//! - Where random reads have cached half of a stretch, one request fetches the rest of it into the cache below.
 //!
 //! Memory for pieces present or in progress is granted by [`Memory`]; without a grant, nothing is kept or
 //! fetched ahead. Dropping the `Stream` frees all of it and cancels what is in progress.
@@ -50,6 +51,20 @@ pub trait Ranges: Send + Sync + 'static {
     fn progressed(&self) -> Option<tokio::time::Instant> {
         None
     }
+
+    /// What is still worth fetching around the byte at `at`, for most of it is kept already; `None` where nothing is
+    /// kept, or too little of it.
+    fn rest(self: Arc<Self>, _at: u64) -> Option<Rest> {
+        None
+    }
+}
+
+/// What completes a stretch of an object, to be done behind everybody's back.
+pub struct Rest {
+    /// Bytes that it holds in memory meanwhile.
+    pub bytes: u64,
+    /// Fetches and keeps them. A failure is told to nobody: who reads them asks again.
+    pub work: BoxFuture<'static, ()>,
 }
 
 /// One open object, or a part of one.
@@ -192,6 +207,28 @@ impl Stream {
         };
         let pieces = stream::iter(starts).map(piece).buffer_unordered(PASSING);
         pieces.try_for_each(|_| ready(Ok(()))).await
+    }
+
+    /// After a read at `offset`, unless it was in order: fetches behind everybody's back what is missing around it, where most
+    /// of that is in the cache below. Random reads that come back to the same places, or go over all of an object, soon
+    /// need no request for each; others fetch what was asked and nothing else.
+    pub fn complete(&self, offset: u64, line: &Arc<Line>) {
+        let is_scattered = || {
+            let turn = self.shared.turn.try_lock();
+            turn.is_ok_and(|turn| turn.window.is_scattered())
+        };
+        if self.size > super::window::FIRST && !is_scattered() {
+            return;
+        }
+        let rest = Arc::clone(&self.object).rest(self.base + offset);
+        let granted = rest.and_then(|rest| Some((self.memory.take(rest.bytes)?, rest)));
+        let Some((grant, rest)) = granted else { return };
+        let line = Arc::clone(line);
+        tokio::spawn(async move {
+            let _turn = line.enter().await;
+            rest.work.await;
+            drop(grant);
+        });
     }
 
     /// Returns some bytes from the start of `wanted`; at least one.

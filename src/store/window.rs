@@ -5,6 +5,7 @@
 //! | up to [`FIRST`] bytes | all of it, with one request | while open |
 //! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it continues | until read |
 //! | anywhere else | exactly the requested bytes | not at all |
+//! | anywhere else, with half of a stretch in the cache | the rest of the stretch, in the background ([`super::stream::Ranges::rest`]) | in the cache |
 //!
 //! Look-ahead: twice what was read sequentially so far (four times after [`FIRM`]), up to [`REACH`]; each piece
 //! is as large as all before it, up to [`MOST`]. So a reader that stops early has fetched a few times what it
@@ -80,6 +81,11 @@ impl Window {
     pub fn further(&mut self, at: u64, size: u64) -> Option<Range<u64>> {
         let is_due = self.is_in_order && self.next < size && self.next < at + self.reach(at);
         is_due.then(|| self.piece(size))
+    }
+
+    /// Whether the last read was elsewhere than where the one before it ended.
+    pub fn is_scattered(&self) -> bool {
+        !self.is_in_order
     }
 
     /// Reverts a piece that [`Window::further`] returned and that is not fetched after all.

@@ -23,6 +23,13 @@ pub const CHECKED_AT_OPEN: u64 = 2 << 20;
 /// Bytes that are checksummed and then written at a time: a whole number of blocks.
 const STEP: usize = 256 << 10;
 
+/// What is completed once half of it is here: as much as one request of the kernel. More would keep a reader waiting on a slow
+/// line, who needs a block of it.
+const STRETCH: u64 = 1 << 20;
+
+/// The same where half of the whole object is here.
+const LONG: u64 = crate::window::MOST;
+
 /// A cached object, with both its files open.
 #[derive(Debug)]
 pub struct Blocks {
@@ -149,6 +156,19 @@ impl Blocks {
     /// Whether it lacks only the `behind` blocks that are waiting to be written.
     pub fn is_arriving(&self, behind: u64) -> bool {
         behind > 0 && self.verified().count() + behind >= map::blocks(self.size)
+    }
+
+    /// The stretch around the byte at `at`, if half of it is here and not all, as far as this process knows.
+    pub fn dense(&self, at: u64) -> Option<Range<u64>> {
+        let verified = self.verified();
+        let is_half = verified.count() * 2 >= map::blocks(self.size);
+        let length = if is_half { LONG } else { STRETCH };
+        let start = at / length * length;
+        let stretch = start..start.saturating_add(length).min(self.size);
+        let all = numbers(&stretch);
+        let here = verified.among(&all);
+        let is_dense = here * 2 >= all.end - all.start && here < all.end - all.start;
+        is_dense.then_some(stretch)
     }
 
     /// The smallest range of whole blocks that contains `range`.

@@ -181,6 +181,14 @@ impl Entry {
         }
     }
 
+    /// The stretch around the byte at `at`, if half of it is here and not all.
+    pub fn dense(&self, at: u64) -> Option<Range<u64>> {
+        match &self.form {
+            Form::Blocks(blocks) => blocks.dense(at),
+            Form::Small(_) => None,
+        }
+    }
+
     /// The smallest storage unit that contains `range`.
     pub fn aligned(&self, range: &Range<u64>) -> Range<u64> {
         match &self.form {

@@ -60,7 +60,7 @@ use self::seal::Sealer;
 use super::CacheConfig;
 use super::error::Error;
 use super::pin::Held;
-use super::stream::Ranges;
+use super::stream::{Ranges, Rest};
 use super::window;
 use dcfs_core::object::Object;
 
@@ -231,6 +231,21 @@ impl Cached {
         }
     }
 
+    /// Fetches what is missing of `stretch`, with one request where it is in many parts, unless somebody else is at it.
+    async fn complete(&self, stretch: Range<u64>) -> Result<(), Error> {
+        let runs = joined(self.runs(&stretch).await?);
+        let missing = missing(&runs);
+        if !missing.is_empty()
+            && let Ok(claims) = self.entry.flights.claim(&missing)
+        {
+            let fetched = runs.iter().filter(|run| !run.is_here);
+            for (run, claim) in fetched.zip(claims) {
+                self.keep(run.range.start, self.piece(run).await?, claim).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns all of `aligned`: present blocks from the disk, missing ones from the store, which are then
     /// cached.
     async fn fill(
@@ -343,6 +358,27 @@ impl Ranges for Cached {
 
     fn progressed(&self) -> Option<tokio::time::Instant> {
         self.object.progressed()
+    }
+
+    fn rest(self: Arc<Self>, at: u64) -> Option<Rest> {
+        let stretch = self.entry.dense(at)?;
+        let bytes = stretch.end - stretch.start;
+        Some(Rest { bytes, work: async move { drop(self.complete(stretch).await) }.boxed() })
+    }
+}
+
+/// Missing parts in a row that are asked for each by itself, at most. With more of them, what is between is fetched again:
+/// bytes cost less than requests.
+const PARTS: usize = 4;
+
+/// Runs of which few are missing.
+fn joined(runs: Vec<Run>) -> Vec<Run> {
+    let missing = missing(&runs);
+    match &missing[..] {
+        [first, .., last] if missing.len() > PARTS => {
+            vec![Run { range: first.start..last.end, is_here: false }]
+        }
+        _ => runs,
     }
 }
 

@@ -11,6 +11,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fake::{Fake, expect};
+use crate::line::Line;
+use crate::memory::Memory;
+use crate::stream::Stream;
 
 const KEY: Key = Key([0xab; 16]);
 
@@ -156,6 +159,75 @@ fn a_read_fetches_its_blocks_and_many_readers_fetch_them_once() {
         assert_eq!(fake.requests(), (1, BLOCK));
         assert_eq!(read(&cached, 3 * BLOCK..size).await, expect(3 * BLOCK, size, size));
         assert_eq!(fake.requests(), (3, 7 * BLOCK - 1));
+    });
+}
+
+/// Random reads of every second block of the second stretch of an object, each kept before the next.
+async fn scattered(cache: &Cache, fake: &Fake, stream: &Stream, line: &Arc<Line>, size: u64) {
+    // Backwards: what is a little further on than the last read counts as reading in order.
+    for (read, half) in (32..64).rev().enumerate() {
+        let block = half * 2;
+        stream.complete((block + 2) * BLOCK, line);
+        let at = block * BLOCK + 7;
+        assert_eq!(stream.read(at, 100).await.expect("bytes"), expect(at, 100, size));
+        assert_eq!(
+            fake.requests(),
+            (read + 1, (read as u64 + 1) * BLOCK),
+            "nothing but what was asked"
+        );
+        cache.settled().await;
+    }
+}
+
+#[test]
+fn random_reads_are_exact_until_half_of_a_stretch_is_here_and_then_one_request_brings_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let size = 64 << 20;
+        let cache = cache(folder.path(), u64::MAX);
+        let (fake, cached) = open(&cache, KEY, size);
+        let (memory, line) = (Arc::new(Memory::new(1 << 30)), Arc::default());
+        let stream = Stream::new(cached.clone(), 0, size, memory);
+        scattered(&cache, &fake, &stream, &line, size).await;
+        stream.complete(64 * BLOCK, &line);
+        let whole = 64 * BLOCK..128 * BLOCK;
+        while cached.runs(&whole).await.expect("runs").len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        let asked = (33, (32 + 63) * BLOCK);
+        assert_eq!(fake.requests(), asked, "from the first missing block to the last, at once");
+        for block in [127, 65, 91, 100] {
+            // Each by a reader of its own: none of them reads in order.
+            let (at, memory) = (block * BLOCK + 1, Arc::new(Memory::new(1 << 30)));
+            let stream = Stream::new(cached.clone(), 0, size, memory);
+            assert_eq!(stream.read(at, 9).await.expect("bytes"), expect(at, 9, size));
+            stream.complete(at, &line);
+        }
+        cache.settled().await;
+        assert_eq!(fake.requests(), asked);
+    });
+}
+
+#[test]
+fn nothing_is_completed_for_who_reads_in_order_or_without_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let size = 64 << 20;
+        let cache = cache(folder.path(), u64::MAX);
+        let (fake, cached) = open(&cache, KEY, size);
+        let line = Arc::default();
+        let tight = Stream::new(cached.clone(), 0, size, Arc::new(Memory::new(1 << 19)));
+        scattered(&cache, &fake, &tight, &line, size).await;
+        tight.complete(64 * BLOCK, &line);
+        let ordered = Stream::new(cached.clone(), 0, size, Arc::new(Memory::new(1 << 30)));
+        ordered.read(0, 10).await.expect("bytes");
+        let asked = fake.requests();
+        ordered.complete(64 * BLOCK, &line);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        cache.settled().await;
+        assert_eq!(fake.requests(), asked);
     });
 }
 

@@ -110,6 +110,11 @@ impl Verified {
         small(blocks).is_some_and(|blocks| self.blocks.contains_range(blocks))
     }
 
+    /// How many of some blocks are believed.
+    pub fn among(&self, blocks: &Range<u64>) -> u64 {
+        small(blocks).map_or(0, |blocks| self.blocks.range_cardinality(blocks))
+    }
+
     /// Trusts blocks that were read and verified, if the file has not been written since `before`.
     pub fn believe(&mut self, blocks: &Range<u64>, file: &File, before: Option<Stamp>) {
         self.follow(file);
