@@ -16,6 +16,7 @@
 //! | [`opened`], [`linger`] | objects with open files, and locks kept for a moment more |
 //! | [`nowait`] | reads from the page cache |
 //! | [`flight`] | one fetch per block |
+//! | [`writer`] | the queue of writes in the background |
 //! | [`room`] | size limits and eviction |
 //! | [`seal`] | complete large objects: synced and marked for later mounts |
 //! | [`upkeep`] | the operations of `dcfs cache` |
@@ -34,6 +35,7 @@ mod seal;
 mod small;
 mod trust;
 pub mod upkeep;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
@@ -57,6 +59,7 @@ use self::map::BLOCK;
 use self::opened::Opened;
 use self::room::Room;
 use self::seal::Sealer;
+use self::writer::Writer;
 use super::CacheConfig;
 use super::error::Error;
 use super::pin::Held;
@@ -108,6 +111,7 @@ pub struct Cache {
     opened: Arc<Opened>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
+    writer: Arc<Writer>,
     /// The largest object that is stored as one file.
     small: u64,
     /// Whether the disk has no extended attributes.
@@ -123,8 +127,9 @@ impl Cache {
         let removed = Arc::clone(&opened);
         let room = Room::new(root.clone(), config, move || removed.let_go());
         let waiting = Arc::new(Semaphore::new(WAITING));
-        let (room, lacks_marks, sealer) = (Arc::new(room), Arc::default(), Arc::default());
-        Self { root, opened, room, waiting, small: SMALL, lacks_marks, sealer }
+        let (lacks_marks, sealer, writer) = Default::default();
+        let room = Arc::new(room);
+        Self { root, opened, room, waiting, writer, small: SMALL, lacks_marks, sealer }
     }
 
     /// The files of an object, shared by all that have it open, with a hold. `None` if nothing can be stored.
@@ -192,6 +197,7 @@ pub struct Cached {
     object: Arc<dyn Ranges>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
+    writer: Arc<Writer>,
     lacks_marks: Arc<AtomicBool>,
     sealer: Arc<Sealer>,
 }
@@ -200,10 +206,10 @@ impl Cached {
     pub fn new(cache: &Cache, (entry, hold): (Arc<Entry>, Hold), object: Arc<dyn Ranges>) -> Self {
         let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
         let lacks_marks = Arc::clone(&cache.lacks_marks);
-        let sealer = Arc::clone(&cache.sealer);
+        let (sealer, writer) = (Arc::clone(&cache.sealer), Arc::clone(&cache.writer));
         // If an earlier mount marked it as complete, it is verified in the background while it is read.
         sealer.take(&entry);
-        Self { entry, _hold: hold, object, room, waiting, lacks_marks, sealer }
+        Self { entry, _hold: hold, object, room, waiting, writer, lacks_marks, sealer }
     }
 
     async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -300,7 +306,8 @@ impl Cached {
         let lacks_marks = Arc::clone(&self.lacks_marks);
         let (sealer, blocks) = (Arc::clone(&self.sealer), (bytes.len() as u64).div_ceil(BLOCK));
         entry.behind.add(blocks);
-        tokio::task::spawn_blocking(move || {
+        let count = bytes.len();
+        let work = move || {
             // Files that were removed meanwhile are not worth writing.
             if let Some(hold) = entry.hold() {
                 match entry.write(start, &bytes) {
@@ -316,7 +323,8 @@ impl Cached {
             entry.behind.done(blocks);
             sealer.take(&entry);
             drop(permit);
-        });
+        };
+        self.writer.write(count, work);
     }
 
     async fn runs(&self, aligned: &Range<u64>) -> Result<Vec<Run>, Error> {
