@@ -6,6 +6,7 @@
 //!
 //! | file | contents |
 //! |---|---|
+//! | [`begun`] | work begun on the FUSE thread and continued in a task |
 //! | [`modes`] | open files that the kernel reads directly |
 //! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
 //! | [`mounts`] | current mounts, from `/proc/self/mountinfo` |
@@ -13,6 +14,7 @@
 //! | [`session`] | mounting, serving until unmounted, signals |
 //! | [`told`] | rate limits of the log |
 
+mod begun;
 mod modes;
 pub mod mountpoint;
 pub mod mounts;
@@ -118,7 +120,25 @@ impl Door {
             Answer::Now(result) => reply(call.report(result)),
             Answer::Later(work) => {
                 let user = call.uid;
-                self.runtime.spawn(as_user(user, async move { reply(call.report(work.await)) }));
+                let work = as_user(user, async move { reply(call.report(work.await)) });
+                self.runtime.spawn(work);
+            }
+        }
+    }
+
+    /// The same of a file: what it begins with, most of the time a question to a server or to the cache, is begun here.
+    fn begin<T: Send + 'static>(
+        &self,
+        call: Call,
+        answer: Answer<T>,
+        reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
+    ) {
+        match answer {
+            Answer::Now(result) => reply(call.report(result)),
+            Answer::Later(work) => {
+                let user = call.uid;
+                let work = as_user(user, async move { reply(call.report(work.await)) });
+                begun::begin(&self.runtime, work);
             }
         }
     }
@@ -363,7 +383,7 @@ impl Filesystem for Door {
         let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
         let caller =
             self.is_shared.then(|| Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() });
-        self.answer(call, self.vfs.open(ino.0, caller), move |opened| match opened {
+        self.begin(call, self.vfs.open(ino.0, caller), move |opened| match opened {
             Ok(opened) => {
                 reserved.keep(opened.handle);
                 reply_open(reply, &modes, ino, &opened);
@@ -385,7 +405,7 @@ impl Filesystem for Door {
     ) {
         let _within = self.runtime.enter();
         let call = self.call("read", req, ino, None);
-        self.answer(call, self.vfs.read(HandleId(fh.0), offset, size), |bytes| match bytes {
+        self.begin(call, self.vfs.read(HandleId(fh.0), offset, size), |bytes| match bytes {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),
         });
