@@ -23,7 +23,7 @@ PATIENCE = 180  # Seconds that one pass may take.
 
 @dataclass(frozen=True)
 class Programs:
-    """Binaries, at a path that every user can execute; `rclone` and `s3fs` only if installed."""
+    """Binaries, at a path that every user can execute; those of others only if installed."""
 
     dcfs: Path
     nullfs: Path
@@ -35,6 +35,7 @@ class Programs:
     lister: Path
     rclone: str | None
     s3fs: str | None
+    mountpoint: str | None = None
 
 
 @dataclass(frozen=True)

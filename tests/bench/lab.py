@@ -14,6 +14,7 @@ import contenders
 import machine
 import store
 from contenders import Dcfs, Local, Null, Rclone, S3fs
+from mountpoint import Mountpoint
 
 MIB = 1 << 20
 PASSES = ("cold", "again", "remounted")
@@ -138,7 +139,9 @@ class Lab:
     def peers(self):
         first = self.accounts[0]
         found = [Rclone(self.programs, first)] if self.programs.rclone else []
-        return found + ([S3fs(self.programs, first)] if self.programs.rclone and self.programs.s3fs else [])
+        found += [S3fs(self.programs, first)] if self.programs.rclone and self.programs.s3fs else []
+        there = [False, True] if self.programs.mountpoint else []
+        return found + [Mountpoint(self.programs, first, self.data, keeps) for keeps in there]
 
     def floor_of(self, ours):
         """The floor in the mode that `ours` has once its files are complete."""
@@ -214,7 +217,7 @@ def laboratory(bench, sizes, programs):
     server = store.Store(data, programs.delay, programs.rclone)
     with contenders.accounts(folder, folder / "catalog") as people:
         lab = Lab(bench, sizes, data, server, programs, people, contenders.known(programs))
-        for name, there in (("rclone", programs.rclone), ("s3fs", programs.s3fs)):
+        for name, there in (("rclone", programs.rclone), ("s3fs", programs.s3fs), ("mountpoint-s3", programs.mountpoint)):
             if not there:
                 lab.skip(name, "not installed (tests/setup bench)")
         with server.serving(0, False) as url:
