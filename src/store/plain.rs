@@ -121,7 +121,7 @@ impl Ranges for Plain {
     }
 
     fn rest(self: Arc<Self>, at: u64) -> Option<Rest> {
-        // Of one that is compressed, nothing was ever read.
+        // Only called after a read, which checked that the archive is not compressed.
         self.object.clone().rest(at)
     }
 }

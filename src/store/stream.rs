@@ -52,18 +52,18 @@ pub trait Ranges: Send + Sync + 'static {
         None
     }
 
-    /// What is still worth fetching around the byte at `at`, for most of it is kept already; `None` where nothing is
-    /// kept, or too little of it.
+    /// The rest of the stretch around the byte at `at`, if half of it is cached; `None` without a cache, or if less of
+    /// it is.
     fn rest(self: Arc<Self>, _at: u64) -> Option<Rest> {
         None
     }
 }
 
-/// What completes a stretch of an object, to be done behind everybody's back.
+/// Completes a stretch of an object in the background.
 pub struct Rest {
-    /// Bytes that it holds in memory meanwhile.
+    /// Memory needed, in bytes.
     pub bytes: u64,
-    /// Fetches and keeps them. A failure is told to nobody: who reads them asks again.
+    /// Fetches and caches the bytes. Errors are dropped: a reader of these bytes requests them again.
     pub work: BoxFuture<'static, ()>,
 }
 
@@ -209,9 +209,9 @@ impl Stream {
         pieces.try_for_each(|_| ready(Ok(()))).await
     }
 
-    /// After a read at `offset`, unless it was in order: fetches behind everybody's back what is missing around it, where most
-    /// of that is in the cache below. Random reads that come back to the same places, or go over all of an object, soon
-    /// need no request for each; others fetch what was asked and nothing else.
+    /// After a random read at `offset`: fetches the rest of the stretch around it in the background, if half of it is in
+    /// the cache below. Random reads that return to the same places, or cover an object, soon need no requests; sparse
+    /// ones fetch exactly what was requested.
     pub fn complete(&self, offset: u64, line: &Arc<Line>) {
         let is_scattered = || {
             let turn = self.shared.turn.try_lock();

@@ -83,7 +83,7 @@ impl Window {
         is_due.then(|| self.piece(size))
     }
 
-    /// Whether the last read was elsewhere than where the one before it ended.
+    /// Whether the last read did not continue the one before it.
     pub fn is_scattered(&self) -> bool {
         !self.is_in_order
     }

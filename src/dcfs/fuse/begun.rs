@@ -1,7 +1,7 @@
-//! An answer that is begun by the thread that took the request, and goes on in a task once there is something to go on with.
+//! A future that starts on the thread that took the request, and continues in a task once it is woken.
 //!
-//! Most answers that have to wait begin with a question to a server, which takes no time to send. Begun in a task, each costs a
-//! wake of another thread before anything is sent; begun here, none: the thread that receives wakes anyway.
+//! Most answers that have to wait start by sending a request to a server, which does not block. Started in a task, each
+//! costs a wake-up of another thread before anything is sent; started here it costs none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -12,24 +12,24 @@ use tokio::runtime::Handle;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Work that was begun, until it is a task.
+/// Work that was started, until it is a task.
 struct Begun {
     runtime: Handle,
     state: Mutex<State>,
 }
 
 enum State {
-    /// The thread that began it is still at it.
+    /// The first poll is still running.
     Beginning,
-    /// And there is something to go on with already.
+    /// Woken during the first poll.
     Woken,
     Waiting(Work),
-    /// It is a task, or at its end.
+    /// A task by now, or finished.
     Gone,
 }
 
-/// Begins `work`, which never blocks, on this thread; what is left of it runs in `runtime`. A panic ends the work alone, as it
-/// would in a task.
+/// Polls `work`, which never blocks, once on this thread; the rest of it runs in `runtime`. A panic ends this work only,
+/// as it would in a task.
 pub fn begin(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
     let _within = runtime.enter();
     let mut work: Work = Box::pin(work);
@@ -44,7 +44,7 @@ pub fn begin(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) 
 }
 
 impl Begun {
-    /// It waits for something.
+    /// The first poll returned `Pending`.
     fn left(&self, work: Work) {
         let mut state = self.state();
         match *state {

@@ -6,7 +6,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | [`begun`] | work begun on the FUSE thread and continued in a task |
+//! | [`begun`] | work started on the FUSE thread and continued in a task |
 //! | [`modes`] | open files that the kernel reads directly |
 //! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
 //! | [`mounts`] | current mounts, from `/proc/self/mountinfo` |
@@ -126,7 +126,8 @@ impl Door {
         }
     }
 
-    /// The same of a file: what it begins with, most of the time a question to a server or to the cache, is begun here.
+    /// As [`Door::answer`], but the work starts on this thread: for opens and reads, which usually begin with a
+    /// request to a server or to the cache.
     fn begin<T: Send + 'static>(
         &self,
         call: Call,

@@ -23,11 +23,11 @@ pub const CHECKED_AT_OPEN: u64 = 2 << 20;
 /// Bytes that are checksummed and then written at a time: a whole number of blocks.
 const STEP: usize = 256 << 10;
 
-/// What is completed once half of it is here: as much as one request of the kernel. More would keep a reader waiting on a slow
-/// line, who needs a block of it.
+/// A stretch that is completed once half of it is present: the size of one kernel request. A reader of one of its blocks
+/// waits for all of it, so it must not be large on a slow connection.
 const STRETCH: u64 = 1 << 20;
 
-/// The same where half of the whole object is here.
+/// The same once half of the whole object is present.
 const LONG: u64 = crate::window::MOST;
 
 /// A cached object, with both its files open.
@@ -158,7 +158,7 @@ impl Blocks {
         behind > 0 && self.verified().count() + behind >= map::blocks(self.size)
     }
 
-    /// The stretch around the byte at `at`, if half of it is here and not all, as far as this process knows.
+    /// The stretch around the byte at `at`, if half of it is known to be present, but not all.
     pub fn dense(&self, at: u64) -> Option<Range<u64>> {
         let verified = self.verified();
         let is_half = verified.count() * 2 >= map::blocks(self.size);

@@ -181,7 +181,7 @@ impl Entry {
         }
     }
 
-    /// The stretch around the byte at `at`, if half of it is here and not all.
+    /// The stretch around the byte at `at`, if half of it is present, but not all.
     pub fn dense(&self, at: u64) -> Option<Range<u64>> {
         match &self.form {
             Form::Blocks(blocks) => blocks.dense(at),

@@ -237,7 +237,8 @@ impl Cached {
         }
     }
 
-    /// Fetches what is missing of `stretch`, with one request where it is in many parts, unless somebody else is at it.
+    /// Fetches the missing blocks of `stretch`, with one request if they are in many parts, unless another task already
+    /// fetches some of them.
     async fn complete(&self, stretch: Range<u64>) -> Result<(), Error> {
         let runs = joined(self.runs(&stretch).await?);
         let missing = missing(&runs);
@@ -375,11 +376,11 @@ impl Ranges for Cached {
     }
 }
 
-/// Missing parts in a row that are asked for each by itself, at most. With more of them, what is between is fetched again:
+/// Maximum of missing parts that are requested separately. If there are more, the blocks between them are fetched again:
 /// bytes cost less than requests.
 const PARTS: usize = 4;
 
-/// Runs of which few are missing.
+/// The same runs, or one missing run if more than [`PARTS`] are missing.
 fn joined(runs: Vec<Run>) -> Vec<Run> {
     let missing = missing(&runs);
     match &missing[..] {

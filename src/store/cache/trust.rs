@@ -110,7 +110,7 @@ impl Verified {
         small(blocks).is_some_and(|blocks| self.blocks.contains_range(blocks))
     }
 
-    /// How many of some blocks are believed.
+    /// The number of trusted blocks among these.
     pub fn among(&self, blocks: &Range<u64>) -> u64 {
         small(blocks).map_or(0, |blocks| self.blocks.range_cardinality(blocks))
     }

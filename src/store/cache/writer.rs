@@ -1,21 +1,21 @@
-//! What arrived is written behind everybody's back, one piece after the other.
+//! The queue of background writes.
 //!
-//! A thread for each piece is a wake for each piece; small files come faster than one is written. So pieces stand in a queue, and
-//! a thread that writes takes the next one from it before it sleeps. More than one writes only where much is queued: then the
-//! disk is what is waited for.
+//! A thread for each piece would be a wake-up for each piece, and small files arrive faster than one is written. So pieces
+//! are queued, and a thread takes the next one before it sleeps. Several threads write only if many bytes are queued:
+//! then the disk is the bottleneck.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes in the queue for which one more thread writes.
+/// One more thread per this many queued bytes.
 const SHARE: usize = 4 << 20;
 
-/// Threads that write at a time, at most.
+/// Maximum of concurrent writers.
 const MOST: usize = 8;
 
-/// The pieces of one cache that wait to be written.
+/// The pending writes of one cache.
 #[derive(Debug, Default)]
 pub struct Writer(Mutex<Queue>);
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Queue {
 }
 
 impl Writer {
-    /// Has `work`, which writes so many bytes, done by a thread that may wait. Called within the runtime.
+    /// Runs `work`, which writes `bytes` bytes, on a thread that may block. Called within the runtime.
     pub fn write(self: &Arc<Self>, bytes: usize, work: impl FnOnce() + Send + 'static) {
         let mut queue = self.queue();
         queue.pieces.push_back(Piece { bytes, work: Box::new(work) });
@@ -52,7 +52,7 @@ impl Writer {
         }
     }
 
-    /// Until nothing is left. A panic ends the piece that it came of.
+    /// Runs until the queue is empty. A panic ends its own piece only.
     fn drain(&self) {
         while let Some(piece) = self.next() {
             let _ = catch_unwind(AssertUnwindSafe(piece.work));

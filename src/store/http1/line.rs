@@ -37,7 +37,7 @@ enum Transport {
 }
 
 impl Line {
-    /// Connects, to whichever address of the host answers first.
+    /// Connects to the first address of the host that accepts.
     ///
     /// # Errors
     /// As [`reach`]; the server's certificate is not trusted.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `head` | serialised requests, parsed heads of answers |
 //! | `line` | connections: opened, pooled, checked |
-//! | `reach` | the addresses of a host, tried beside each other |
+//! | `reach` | the addresses of a host, tried in parallel |
 //! | `body` | bodies: of known length, chunked, or until the connection ends |
 
 mod body;

@@ -1,7 +1,7 @@
-//! A host that has several addresses: asked one after the other, without waiting for each to fail (RFC 8305).
+//! Connecting to a host with several addresses ("happy eyeballs", RFC 8305).
 //!
-//! A network that drops IPv6 silently answers nothing at all: who tries addresses in turn waits out a whole limit for each. So
-//! the next one is tried as soon as the last one failed, or after [`APART`]; the first connection wins, and the others end.
+//! A network that silently drops IPv6 never refuses a connection: trying addresses one by one costs the whole limit for
+//! each. So the next address is tried as soon as the last one failed, or after [`APART`]; the first connection wins.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 
 use super::head::Origin;
 
-/// How long an address has before the next one is tried beside it, as RFC 8305 recommends.
+/// Head start of an address before the next one is tried too, as RFC 8305 recommends.
 const APART: Duration = Duration::from_millis(250);
 
-/// Connects to whichever address of a host answers first.
+/// Connects to the first address of a host that accepts.
 ///
 /// # Errors
-/// None does within `limit` each; nobody says within it what the name means.
+/// No address accepts within `limit` each; the name is not resolved within it.
 pub async fn reach(origin: &Origin, limit: Duration) -> io::Result<TcpStream> {
     let found = within(limit, tokio::net::lookup_host((origin.name(), origin.port))).await?;
     let connect = |address| within(limit, TcpStream::connect(address));
@@ -36,8 +36,8 @@ pub async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(late)
 }
 
-/// The addresses in the system's order of preference, but both families in turn: where one of them leads nowhere, the second
-/// try is of the other.
+/// The addresses in the system's order of preference, but alternating between families: if one family is unreachable,
+/// the second try uses the other.
 fn in_turn(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let mut found = found.peekable();
     let is_six = found.peek().is_some_and(SocketAddr::is_ipv6);
@@ -54,7 +54,7 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     }
 }
 
-/// What `connect` gives first; the last error, if that is nothing.
+/// The first connection that `connect` makes; the last error if there is none.
 async fn first<T, W: Future<Output = io::Result<T>>>(
     mut addresses: VecDeque<SocketAddr>,
     apart: Duration,
@@ -70,7 +70,7 @@ async fn first<T, W: Future<Output = io::Result<T>>>(
             true => tries.next().await,
             false => match tokio::time::timeout(apart, tries.next()).await {
                 Ok(came) => came,
-                Err(_) => continue, // Silent so far: the next one is tried beside it.
+                Err(_) => continue, // No response yet: try the next one as well.
             },
         };
         match came {
