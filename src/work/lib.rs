@@ -15,6 +15,7 @@
 
 pub mod answer;
 pub mod author;
+pub mod copy;
 mod git;
 pub mod image;
 pub mod index;

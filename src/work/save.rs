@@ -1,11 +1,12 @@
 //! Saves a version of another's rows: those that a filter selects, in its order, or all.
 //!
-//! Types and cells are exactly those of the source: rows are copied inside SQLite, by ranges of
-//! ids, without being read here.
+//! Types and cells are those of the source, word for word: rows are copied inside the database, by runs of ids, and nothing
+//! of them is read here. Where ClickHouse is told all of a filter, not even ids are.
 
 use std::ops::RangeInclusive;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::sql::Sql;
 use dcfs_core::id::RowId;
 use dcfs_data::catalog::{Catalog, Publication, Saved, VersionInfo, Writer};
 use dcfs_data::pack::Pack;
@@ -38,7 +39,7 @@ pub fn save<'w>(
         Chosen::All => stage.copy(of, [RowId::ALL])?,
         Chosen::Some(pack, selected) => {
             stage.copy(of, ids(pack, selected))?;
-            if stage.rows() != selected.rows.len() {
+            if stage.rows()? != selected.rows.len() {
                 let message = format!("the rows of `{of}` are not those that were packed");
                 return Err(Error::new(Kind::Stale, message));
             }
@@ -47,7 +48,27 @@ pub fn save<'w>(
     stage.publish(publication)
 }
 
-/// The ids of a set in its order, as ranges that are as long as possible.
+/// The same of the rows for which a filter is true that the engine beside the rows is told as a whole: they are copied there,
+/// and nobody looks for them here.
+///
+/// # Errors
+/// As [`save()`]; a catalog without such an engine.
+pub fn told<'w>(
+    (catalog, of): (&Catalog, &VersionInfo),
+    filter: &Sql,
+    writer: &'w mut Writer,
+    publication: &Publication<'_>,
+    each: impl Fn(u64) + 'w,
+) -> Result<Saved> {
+    let mut stage = writer.stage(catalog.layout(of)?)?;
+    stage.watch(each);
+    if !stage.select(of, filter)? {
+        return Err(Error::new(Kind::Broken, "a filter was told to no engine"));
+    }
+    stage.publish(publication)
+}
+
+/// The ids of a set in its order, as ranges that are as long as they can be.
 pub(crate) fn ids<'s>(
     pack: &'s Pack,
     selected: &'s Selected,

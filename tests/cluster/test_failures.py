@@ -92,21 +92,8 @@ def test_a_missing_table_and_columns_that_are_not_what_was_expected(cluster, the
         copied.copy(catalog, cluster)
 
 
-WRITING = [
-    ["save", "few", "--where", "file.size > 1", "--as", "x"],
-    ["index", ".", "--save", "x"],
-    ["rm", "few@1.0.0", "--yes"],
-    ["mv", "few", "x"],
-    ["describe", "few", "--description", "x"],
-    ["remember", "something"],
-    ["map", "few", "--as", "x", "--step", "image"],
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", WRITING, ids=[command[0] for command in WRITING])
-def test_what_writes_says_that_such_catalogs_are_only_read(command, there, dcfs, tmp_path):
-    name, *rest = command
-    assert "only reads such catalogs today" in failed(dcfs, name, "--catalog", there, *rest, cwd=tmp_path)
+def test_what_is_remembered_has_no_folder_there(there, dcfs, tmp_path):
+    assert "has no folder for what people remember" in failed(dcfs, "remember", "something", "--catalog", there, cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["home"], "nothing is left behind"
 
 

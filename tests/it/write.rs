@@ -266,7 +266,7 @@ fn pieces_of_several_versions_are_one_order() {
         rows(1, 90, 99),
     ];
     stage.mix(&of, &["n"], pieces).expect("copied");
-    assert_eq!(stage.rows(), 15_005);
+    assert_eq!(stage.rows().expect("counted"), 15_005);
     let (name, by) = (DatasetName::local("both"), Provenance::default());
     stage.publish(&publication(&name, next, &[of[0].id, of[1].id], &by)).expect("saved");
     let both = find(&catalog, "both").expect("a version");

@@ -64,6 +64,11 @@ class Dcfs:
             **options,
         )
 
+    def start(self, *arguments):
+        """Begins `dcfs ARGUMENTS`; the process."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([DCFS, *arguments], env=self.environment, stdin=subprocess.DEVNULL, **pipes)
+
     def ok(self, *arguments, **options):
         """The output of `dcfs ARGUMENTS`, which must succeed."""
         result = self.run(*arguments, **options)

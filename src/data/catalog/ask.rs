@@ -12,11 +12,51 @@ use super::error::Error;
 /// A value for `?N`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bound<'b> {
+    Null,
     Int(i64),
     Text(&'b str),
 }
 
-/// One row of a result.
+impl From<i64> for Bound<'_> {
+    fn from(n: i64) -> Self {
+        Self::Int(n)
+    }
+}
+
+/// Both servers read 1 and 0 as a boolean.
+impl From<bool> for Bound<'_> {
+    fn from(is: bool) -> Self {
+        Self::Int(is.into())
+    }
+}
+
+impl<'b> From<&'b str> for Bound<'b> {
+    fn from(text: &'b str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'b> From<&'b String> for Bound<'b> {
+    fn from(text: &'b String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'b, T: Into<Self>> From<Option<T>> for Bound<'b> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// Values in place of `?1`, `?2` and on.
+macro_rules! bound {
+    ($($value:expr),* $(,)?) => {
+        &[$($crate::catalog::ask::Bound::from($value)),*]
+    };
+}
+pub(super) use bound;
+
+/// One row of an answer.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<Option<String>>);
 
@@ -71,5 +111,29 @@ pub(super) trait Ask {
     /// Errors of the database.
     fn first(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Option<Answer>, Error> {
         Ok(self.ask(sql, bound)?.into_iter().next())
+    }
+}
+
+/// Tables that can be changed, within a transaction: all of it is kept, or nothing.
+pub(super) trait Write: Ask {
+    /// Runs a statement that changes rows; how many they were.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn run(&self, sql: &str, bound: &[Bound<'_>]) -> Result<u64, Error>;
+
+    /// Runs statements that define tables, with types as SQLite has them.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn define(&self, sql: &str) -> Result<(), Error>;
+
+    /// Runs an `INSERT ... RETURNING id`; the id.
+    ///
+    /// # Errors
+    /// What the database says; a table whose ids do not count by themselves.
+    fn insert(&self, sql: &str, bound: &[Bound<'_>]) -> Result<i64, Error> {
+        let id = self.first(sql, bound)?.and_then(|row| row.integer(0));
+        id.ok_or_else(|| Error::Lacks("id, counted by the table itself,".into()))
     }
 }

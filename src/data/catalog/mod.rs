@@ -14,13 +14,15 @@
 //! | `versions` | the versions that exist |
 //! | `lineage` | the lineage of a version |
 //! | `warehouse` | the half that holds rows |
-//! | `columns` | the columns that tables actually have |
+//! | `columns` | tables by the columns they have |
+//! | `digest` | what the rows of a version are |
 //! | `sqlite` | both halves in one file |
 //! | `split` | names and rows on servers: PostgreSQL and ClickHouse |
 //! | `write` | new versions, and changes to existing ones |
 
 mod ask;
 mod columns;
+mod digest;
 mod error;
 mod lineage;
 mod locate;
@@ -50,14 +52,15 @@ pub use dcfs_core::provenance::{Git, Provenance, Reached};
 use dcfs_core::schema::{FileColumn, Layout, Schema};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Version;
+pub use digest::of as digest;
 use error::Error;
 use metastore::Metastore;
 use sqlite::connect::Pool;
 pub use warehouse::Matching;
 use warehouse::{Found, Warehouse};
 pub use write::{
-    Description, JobCounts, JobDone, JobEnd, NewJob, Number, Piece, Publication, Saved, Stage,
-    Writer,
+    Copied, Description, JobCounts, JobDone, JobEnd, NewJob, Number, Piece, Publication, Saved,
+    Stage, Writer,
 };
 
 /// Changes when another process commits, and when the file is deleted and recreated.
@@ -183,9 +186,8 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
 /// the named folder, else in the current folder. Also returns whether it exists.
 ///
 /// # Errors
-/// A place that may not be searched; a catalog on servers, which cannot be written.
+/// A place that may not be looked into.
 pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
-    given.map_or(Ok(()), split::check_writable).map_err(Error::from)?;
     Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
@@ -193,6 +195,11 @@ pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
 /// of a folder on the way to it, a group, or everybody. `None` if only this user (or root) could.
 pub fn foreign(path: &Path) -> Option<String> {
     locate::foreign(path)
+}
+
+/// Whether a catalog that is named is an address of servers, and no file.
+pub fn is_address(path: &Path) -> bool {
+    split::address::is_address(path)
 }
 
 impl Catalog {
@@ -223,12 +230,12 @@ impl Catalog {
         &self.path
     }
 
-    /// Checks that dcfs can write such a catalog.
+    /// Whether the catalog is a file, with a folder around it for what people write.
     ///
     /// # Errors
     /// It is on servers.
-    pub fn check_writable(&self) -> Result<()> {
-        Ok(split::check_writable(&self.path).map_err(Error::from)?)
+    pub fn check_folder(&self) -> Result<()> {
+        Ok(split::check_folder(&self.path).map_err(Error::from)?)
     }
 
     /// The current revision; compare it with an earlier one. Costs microseconds; on servers, one
@@ -248,6 +255,14 @@ impl Catalog {
             self.warn_once(id, &why);
         }
         Ok(shown.versions)
+    }
+
+    /// Every complete version, listings too, the oldest first; not what scripts at work keep aside.
+    ///
+    /// # Errors
+    /// As [`Catalog::versions`].
+    pub fn every_version(&self) -> Result<Vec<VersionInfo>> {
+        Ok(self.metastore.read(versions::every)?)
     }
 
     fn warn_once(&self, id: VersionId, why: &str) {
@@ -438,6 +453,14 @@ impl Catalog {
         first: Option<RowId>,
     ) -> Result<Option<Matching>> {
         Ok(self.warehouse.matching(of, filter, first)?)
+    }
+
+    /// How many rows there are for which the part of a filter that is told the engine is true.
+    ///
+    /// # Errors
+    /// As [`Catalog::matching`]; there is no such engine.
+    pub fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64> {
+        Ok(self.warehouse.count(of, filter)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.

@@ -144,6 +144,17 @@ pub(super) fn all(tables: &dyn Ask) -> Result<Shown, Error> {
     Ok(shown)
 }
 
+/// See [`super::Catalog::every_version`].
+pub(super) fn every(tables: &dyn Ask) -> Result<Vec<VersionInfo>, Error> {
+    let Some(select) = select(tables)? else { return Ok(Vec::new()) };
+    let found = tables.ask(&format!("{select} WHERE v.status = ?1"), &[Bound::Int(COMPLETE)])?;
+    let records = found.into_iter().filter_map(record);
+    let kept = records.filter(|r| r.dataset.is_listing() || !is_internal(&r.dataset));
+    let mut versions: Vec<VersionInfo> = kept.filter_map(|record| record.shown().ok()).collect();
+    versions.sort_by_key(|version| version.id);
+    Ok(versions)
+}
+
 /// The highest version that `wanted` admits.
 pub(super) fn find(tables: &dyn Ask, wanted: &DatasetRef) -> Result<VersionInfo, Error> {
     let (of_name, others): (Vec<_>, Vec<_>) =

@@ -70,6 +70,11 @@ pub(super) trait Warehouse: Debug + Send + Sync {
     ) -> Result<Option<Matching>, Error> {
         Ok(None)
     }
+
+    /// How many rows there are for which such a filter is true.
+    fn count(&self, of: &VersionInfo, _filter: &Sql) -> Result<u64, Error> {
+        Ok(self.extent(of)?.rows)
+    }
 }
 
 /// Rows that a database engine found.

@@ -208,8 +208,8 @@ impl Knowledge {
 
     /// The default folder of pages: `dc-knowledge` beside `.datachain`.
     pub fn default_folder(catalog: &Catalog) -> Option<PathBuf> {
-        // Nothing can be beside a catalog on servers.
-        catalog.check_writable().ok()?;
+        // Nothing lies beside a catalog on servers.
+        catalog.check_folder().ok()?;
         Some(catalog.path().parent()?.parent()?.join("dc-knowledge"))
     }
 

@@ -2,18 +2,22 @@
 //! output of its program.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::hex::hex;
 use dcfs_disk::{private, regular, space};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
+use sha2::{Digest as _, Sha256};
 
 use super::file::{About, RunFile};
+use crate::catalog;
 
 /// The name of the folder beside the catalog.
 const FOLDER: &str = "dcfs-runs";
@@ -117,9 +121,18 @@ pub fn turn(database: &Path) -> Result<Life> {
     Life::take_patiently(&path)?.ok_or_else(busy)
 }
 
-/// The folder for runs of the catalog at `database`: it belongs to this user, whoever owns the
-/// catalog.
+/// The folder for runs of the catalog at `database`: this user's, whoever the catalog belongs to.
+///
+/// Of a catalog on servers it is below `$XDG_STATE_HOME`, by a hash of the address.
 pub fn folder(database: &Path) -> PathBuf {
+    if catalog::is_address(database) {
+        let hash = Sha256::digest(database.as_os_str().as_bytes());
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+        let state = state.filter(|state| state.is_absolute()).or_else(home);
+        let state = state.unwrap_or_else(std::env::temp_dir);
+        return state.join("dcfs/catalogs").join(hex(&hash[..16])).join(FOLDER);
+    }
     let beside = database.parent().unwrap_or(Path::new("."));
     let owner = fs::metadata(beside).map_or(0, |found| found.uid());
     let user = geteuid().as_raw();
@@ -135,6 +148,11 @@ pub fn folder(database: &Path) -> PathBuf {
 /// It cannot be created, or others may write to it.
 pub fn made(database: &Path) -> Result<PathBuf> {
     let folder = folder(database);
+    if catalog::is_address(database)
+        && let Some(around) = folder.parent()
+    {
+        private::folder(around)?;
+    }
     private::folder_beside(&folder)?;
     Ok(folder)
 }

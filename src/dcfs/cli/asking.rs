@@ -9,6 +9,7 @@ use super::progress::{Progress, Unit};
 use super::{CatalogArg, places, sharing};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Query;
+use dcfs_core::expr::sql::Sql;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::Schema;
@@ -75,7 +76,17 @@ impl Asked {
         lost::check(&self.catalog, &self.of, &self.schema, filter)
     }
 
-    /// An explanation of why a filter selects no row, if known.
+    /// A filter that the engine beside the rows can be told as a whole, with no order and no limit; `None` in a file.
+    pub fn told(&self, query: &Query) -> Option<Sql> {
+        let filter = query.filter.as_ref()?;
+        if !query.order.is_empty() || query.limit.is_some() || query.offset > 0 {
+            return None;
+        }
+        let split = self.catalog.split(&self.of, filter, &|_| false)?;
+        split.rest.is_none().then_some(split.sql)
+    }
+
+    /// Why a filter selects no row, where that is known.
     pub fn why_empty(&self, pack: &Arc<Pack>, query: &Query) -> Option<String> {
         let version = Version { catalog: &self.catalog, of: &self.of, pack, each: &|_| {} };
         query::why(&self.queries, version, query, None)

@@ -40,6 +40,7 @@ pub mod answering;
 pub mod asking;
 pub mod cache;
 pub mod cat;
+mod catalogs;
 pub mod complete;
 pub mod copy;
 pub mod count;
@@ -177,6 +178,8 @@ enum Command {
     Plan(plan::Plan),
     Verify(verify::Verify),
     Cache(cache::Cache),
+    #[command(name = "catalog")]
+    Catalogs(catalogs::Catalogs),
     Csi(csi::Csi),
     Mcp(mcp::Mcp),
     Remember(remember::Remember),
@@ -287,6 +290,7 @@ impl Command {
             Self::Save(command) => command.run(out),
             Self::Rm(command) => command.run(out),
             Self::Mv(command) => command.run(out),
+            Self::Catalogs(command) => command.run(out),
             Self::Describe(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),

@@ -46,7 +46,7 @@ impl Remember {
     /// Remembers, forgets or prints.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
-        catalog.check_writable()?;
+        catalog.check_folder()?;
         if let Some(name) = &self.dataset {
             // Suggests the nearest names.
             catalog.find(&DatasetRef { name: name.clone(), requirement: Requirement::Latest })?;

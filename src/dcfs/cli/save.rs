@@ -69,16 +69,21 @@ impl Save {
         // In parallel with the query: git may be slow.
         let author = thread::spawn(move || author::ask(&command_line(), printed));
 
-        let pack = query.as_ref().map(|_| asked.pack()).transpose()?;
+        // All of it may be told ClickHouse: then no row is looked for here.
+        let told = query.as_ref().and_then(|query| asked.told(query));
+        let pack = match (&query, &told) {
+            (Some(_), None) => Some(asked.pack()?),
+            _ => None,
+        };
         let found = match (&pack, &query) {
             (Some(pack), Some(query)) => Some((pack, asked.select(pack, query)?)),
             _ => None,
         };
-        let chosen = match &found {
-            Some((pack, selected)) => Chosen::Some(pack, selected),
-            None => Chosen::All,
+        let rows = match (&found, &told) {
+            (Some((_, some)), _) => Some(some.rows.len()),
+            (None, Some(filter)) => Some(asked.catalog.count(&asked.of, filter)?),
+            (None, None) => asked.of.rows,
         };
-        let rows = found.as_ref().map_or(asked.of.rows, |(_, some)| Some(some.rows.len()));
         if rows == Some(0) && !self.allow_empty {
             return Err(self.empty(&asked.of));
         }
@@ -98,10 +103,16 @@ impl Save {
         let progress = Progress::new(Unit::Rows).labelled("saving");
         let _interrupt = interrupt::says(|| "nothing was saved".to_owned());
         progress.set_total(rows.unwrap_or(0));
-        let saved =
-            save::save((&asked.catalog, &asked.of), chosen, &mut writer, &publication, |rows| {
-                progress.reach(rows);
-            });
+        let of = (&*asked.catalog, &asked.of);
+        let each = |rows| progress.reach(rows);
+        let saved = match (&found, &told) {
+            (None, Some(filter)) => save::told(of, filter, &mut writer, &publication, each),
+            (Some((pack, selected)), _) => {
+                let chosen = Chosen::Some(pack, selected);
+                save::save(of, chosen, &mut writer, &publication, each)
+            }
+            (None, None) => save::save(of, Chosen::All, &mut writer, &publication, each),
+        };
         progress.clear();
         tell(&saved?, self.json, out)
     }

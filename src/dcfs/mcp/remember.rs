@@ -24,7 +24,7 @@ pub struct Arguments {
 pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     let (setup, agent) = (server.setup(), server.client());
     blocking(move || {
-        setup.catalog.check_writable()?;
+        setup.catalog.check_folder()?;
         let wanted = arguments.dataset.as_deref().map(str::parse::<DatasetRef>).transpose()?;
         if let Some(wanted) = &wanted {
             setup.catalog.find(wanted)?;

@@ -54,7 +54,7 @@ use dcfs_core::error::{Kind, Result};
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::provenance::Provenance;
-use dcfs_data::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
+use dcfs_data::catalog::{self, Catalog, Number, Saved, VersionInfo, Writer};
 use dcfs_store::Stores;
 use dcfs_store::list::Origin;
 use listing::Listing;
@@ -177,7 +177,12 @@ impl<'d> Desk<'d> {
         watch: &'d dyn Watch,
     ) -> Result<Self> {
         let (path, folder) = (path.to_owned(), folder.to_owned());
-        let writer = is_there.then(|| Writer::open(&path)).transpose()?;
+        // Whether servers hold a catalog is told by asking them.
+        let open = || match catalog::is_address(&path) {
+            true => Writer::open_or_create(&path),
+            false => Writer::open(&path),
+        };
+        let writer = is_there.then(open).transpose()?;
         let catalog = is_there.then(|| Catalog::open(&path)).transpose()?.map(Arc::new);
         Ok(Self { path, folder, stores, runtime, watch, catalog, writer })
     }

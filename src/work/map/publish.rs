@@ -105,7 +105,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         }
     }
     joining.write(&mut stage, &of, &names, 0)?;
-    if stage.rows() != joining.wanted {
+    if stage.rows()? != joining.wanted {
         let message = format!("rows of `{}` were removed while they were computed", input.of);
         return Err(Error::new(Kind::Stale, message));
     }
@@ -152,7 +152,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         counts: JobCounts {
             input: rows.count(input.rows),
             processed: computed,
-            output: stage.rows(),
+            output: joining.wanted,
             reused,
         },
         details: &details,

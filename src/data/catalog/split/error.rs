@@ -37,6 +37,8 @@ pub enum ServerError {
     Cut { server: String, cause: String },
     #[error("{server} is busy: {said}; try again")]
     Busy { server: String, said: String },
+    #[error("{server} has no room: {said}; nothing was saved: make room there and try again")]
+    Full { server: String, said: String },
     #[error("a query to {server} was cancelled")]
     Cancelled { server: String },
     #[error("{server} cannot answer: {said}")]
@@ -44,21 +46,22 @@ pub enum ServerError {
     #[error("{server} sent an answer that dcfs does not understand: {why}")]
     Odd { server: String, why: String },
     #[error(
-        "the catalog `{0}` is on servers, and dcfs only reads such catalogs today; save with DataChain, or into a catalog of \
-         your own: `dcfs ... --catalog DIR`"
+        "the catalog `{0}` is on servers, and has no folder for what people remember; say it of the dataset or a column: \
+         `dcfs describe`"
     )]
-    ReadOnly(String),
+    NoFolder(String),
 }
 
 impl ServerError {
     /// What the caller can do next.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::Address { .. } | Self::Password(_) | Self::ReadOnly(_) => Kind::Invalid,
+            Self::Address { .. } | Self::Password(_) | Self::NoFolder(_) => Kind::Invalid,
             Self::PasswordFile { .. } | Self::Refused { .. } | Self::Forbidden { .. } => {
                 Kind::Denied
             }
             Self::NoDatabase { .. } => Kind::Missing,
+            Self::Full { .. } => Kind::NoSpace,
             Self::Busy { .. } | Self::Cancelled { .. } => Kind::Busy,
             Self::Unreachable { .. }
             | Self::TooOld { .. }

@@ -1,10 +1,9 @@
 //! ClickHouse over HTTP: one statement per request, values as parameters, results read whole or
 //! streamed.
 //!
-//! An error may come after the first bytes, despite status 200: the server then writes
-//! `__exception__` and its text, and breaks off without the last chunk. A body without its last
-//! chunk is an error, whatever was read of it. No setting is changed, because a read-only user may
-//! not change settings.
+//! An error may come after the first bytes, behind status 200: the server then writes `__exception__` and its text, and
+//! breaks off without the last chunk. A body without that is an error, whatever was read of it. Where something is asked no
+//! setting is changed, for a user who may only read may not change one.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -27,7 +26,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence of a server before it counts as an error.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long a connection is kept for the next query: less than the server keeps it.
+/// How long a statement may take that changes something: it says nothing until it is done.
+const WORK: Duration = Duration::from_secs(6 * 3600);
+
+/// How long a connection is kept for the next question: less than the server keeps it.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// The most chunks buffered ahead of the reader.
@@ -53,6 +55,8 @@ const OLDEST: (u32, &str) = (23, "23.3");
 pub struct ClickHouse {
     tasks: Arc<Tasks>,
     client: Client,
+    /// For statements that take long.
+    patient: Client,
     url: String,
     user: String,
     /// The name shown in messages.
@@ -91,23 +95,26 @@ impl ClickHouse {
         }
         // Installing the provider again has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .default_headers(headers)
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .tcp_keepalive(Duration::from_secs(15))
-            .pool_idle_timeout(IDLE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let client = |silence: Duration| {
+            Client::builder()
+                .default_headers(headers.clone())
+                .connect_timeout(CONNECT)
+                .read_timeout(silence)
+                .tcp_keepalive(Duration::from_secs(15))
+                .pool_idle_timeout(IDLE)
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
+                .build()
+        };
         let failed = |cause: reqwest::Error| ServerError::Unreachable {
             server: name.clone(),
             cause: self::cause(&cause),
         };
         let opened = Self {
             tasks,
-            client: client.map_err(failed)?,
+            client: client(SILENCE).map_err(failed)?,
+            patient: client(WORK).map_err(failed)?,
             url: format!("{scheme}://{}/", server.authority()),
             user,
             name: name.clone(),
@@ -147,7 +154,23 @@ impl ClickHouse {
         }
     }
 
-    /// The whole result as text.
+    /// Before work that takes long: whether its end may be written.
+    ///
+    /// # Errors
+    /// A user whose profile is read-only.
+    pub fn check_writable(&self) -> Result<(), ServerError> {
+        let sql = "SELECT value FROM system.settings WHERE name = 'readonly' FORMAT TSV";
+        match self.text(sql, &[])?.trim() {
+            "" | "0" => Ok(()),
+            value => {
+                let (server, user) = (self.name.clone(), self.user.clone());
+                let said = format!("its profile has `readonly = {}`", line(value));
+                Err(ServerError::Forbidden { server, user, said })
+            }
+        }
+    }
+
+    /// The whole answer, which is text.
     pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
         let body = self.limited(&Ask { sql, parameters }, MOST_TEXT)?;
         String::from_utf8(body).map_err(|_| self.odd("an answer that is not text"))
@@ -173,14 +196,9 @@ impl ClickHouse {
 
     /// Streams the result.
     pub fn stream(&self, ask: &Ask<'_>) -> Stream {
-        let mut url = self.url.clone();
+        let mut url = format!("{}?", self.url);
         for (index, value) in ask.parameters.iter().enumerate() {
-            url.push(if index == 0 { '?' } else { '&' });
-            let value = escaped(value);
-            url.push_str(&format!(
-                "param_p{index}={}",
-                utf8_percent_encode(&value, NON_ALPHANUMERIC)
-            ));
+            url.push_str(&parameter(index, value));
         }
         let request = self.client.post(url).body(ask.sql.to_owned());
         let (send, receive) = channel();
@@ -215,7 +233,46 @@ impl ClickHouse {
         Stream { receive, permits, is_done: false, server: self.name.clone() }
     }
 
-    /// The error for a result that makes no sense.
+    /// Runs a statement that changes something, with the rows that it inserts in `body`; when it is done, or failed.
+    ///
+    /// # Errors
+    /// What the server says. Where the connection is lost, it may be done all the same.
+    pub fn run(
+        &self,
+        sql: &str,
+        parameters: &[String],
+        body: Option<Vec<u8>>,
+    ) -> Result<(), ServerError> {
+        // Rows are there when it is done; an error is told by the status.
+        let mut url = format!("{}?async_insert=0&wait_end_of_query=1", self.url);
+        for (index, value) in parameters.iter().enumerate() {
+            url.push_str(&parameter(index, value));
+        }
+        let body = match body {
+            None => sql.to_owned().into_bytes(),
+            Some(rows) => {
+                url.push_str(&format!("&query={}", utf8_percent_encode(sql, NON_ALPHANUMERIC)));
+                rows
+            }
+        };
+        let request = self.patient.post(url).body(body);
+        let (server, user) = (self.name.clone(), self.user.clone());
+        let work = async move {
+            let response = request.send().await.map_err(|error| unreachable(&server, &error))?;
+            let mut response = checked(response, &server, &user).await?;
+            let mut tail = Vec::new();
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) => keep_tail(&mut tail, &chunk),
+                    Ok(None) => return Ok(()),
+                    Err(error) => return Err(cut(&tail, &server, &user, &error)),
+                }
+            }
+        };
+        self.tasks.wait(work).unwrap_or_else(|| Err(tasks::unanswered(&self.name)))
+    }
+
+    /// An answer that makes no sense.
     pub fn odd(&self, why: impl Into<String>) -> ServerError {
         ServerError::Odd { server: self.name.clone(), why: why.into() }
     }
@@ -274,7 +331,13 @@ impl Drop for Stream {
     }
 }
 
-/// A value escaped for parameters, as in ClickHouse's TSV format.
+/// A value of a statement, in the address.
+fn parameter(index: usize, value: &str) -> String {
+    let value = escaped(value);
+    format!("&param_p{index}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC))
+}
+
+/// A value as ClickHouse reads parameters: escaped as in its own tables of text.
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for c in value.chars() {
@@ -334,8 +397,11 @@ fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerEr
         Some(192 | 193 | 194 | 195 | 516) => ServerError::Refused { server, user, where_to: WHERE },
         // READONLY, DATABASE_ACCESS_DENIED, ACCESS_DENIED
         Some(164 | 291 | 497) => ServerError::Forbidden { server, user, said },
-        // TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED
-        Some(202 | 241) => ServerError::Busy { server, said },
+        // TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED, TOO_MANY_PARTS
+        Some(202 | 241 | 252) => ServerError::Busy { server, said },
+        // NOT_ENOUGH_SPACE, or what the system says of a full disk
+        Some(243) => ServerError::Full { server, said },
+        _ if said.contains("No space left on device") => ServerError::Full { server, said },
         _ => ServerError::Said { server, said },
     }
 }

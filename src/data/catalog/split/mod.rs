@@ -1,4 +1,4 @@
-//! A catalog on servers: names in PostgreSQL (or a SQLite file), rows in ClickHouse. Read only.
+//! A catalog on servers: names in PostgreSQL (or a SQLite file), rows in ClickHouse.
 //!
 //! | file | contents |
 //! |---|---|
@@ -9,7 +9,8 @@
 //! | `types` | types and values of ClickHouse, converted to cells |
 //! | `table`, `bitmap` | descriptions of tables; sets of rows |
 //! | `rows` | the warehouse |
-//! | `error` | errors of servers |
+//! | `writing` | new versions, and changes to those there are |
+//! | `error` | what servers say instead of an answer |
 
 pub(super) mod address;
 mod bitmap;
@@ -22,11 +23,13 @@ mod table;
 mod tasks;
 mod tls;
 mod types;
+mod writing;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub(super) use error::ServerError;
+pub(super) use writing::{Column, ServerStage, Servers};
 
 use super::error::Error;
 use super::metastore::Metastore;
@@ -34,13 +37,13 @@ use super::sqlite::connect::Pool;
 use super::warehouse::Warehouse;
 use address::{Address, Names};
 
-/// Fails for a catalog on servers, which cannot be written.
-pub(super) fn check_writable(catalog: &Path) -> Result<(), ServerError> {
+/// Refuses a catalog on servers, which has no folder around it.
+pub(super) fn check_folder(catalog: &Path) -> Result<(), ServerError> {
     match address::is_address(catalog) {
         true => {
             // A password that somebody wrote into it is not repeated.
             let address = Address::parse(&catalog.to_string_lossy())?;
-            Err(ServerError::ReadOnly(address.shown()))
+            Err(ServerError::NoFolder(address.shown()))
         }
         false => Ok(()),
     }
@@ -54,9 +57,11 @@ pub(super) fn open(given: &Path) -> Result<(Metastore, Box<dyn Warehouse>), Erro
     let address = Address::parse(&given.to_string_lossy())?;
     let tasks = Arc::new(tasks::Tasks::new()?);
     let metastore = match &address.metastore {
-        Names::Postgres(server) => {
-            Metastore::Postgres(Arc::new(postgres::Postgres::open(tasks.clone(), server)?))
-        }
+        Names::Postgres(server) => Metastore::Postgres(Arc::new(postgres::Postgres::open(
+            tasks.clone(),
+            server,
+            postgres::Access::Read,
+        )?)),
         Names::Sqlite(folder) => {
             let file = super::locate::in_given(folder)?;
             let file = file.canonicalize().unwrap_or(file);

@@ -1,4 +1,4 @@
-//! A metastore in PostgreSQL: DataChain's tables of names, only read.
+//! A metastore in PostgreSQL: DataChain's tables of names, asked, and changed in transactions.
 //!
 //! One connection, reopened when lost. Nothing is assumed about the types of columns: values are
 //! bound as text, which the server parses as the type of the column, and come back as text whatever
@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,11 @@ use super::secret;
 use super::tasks::{self, Tasks};
 use super::tls::Tls;
 use crate::catalog::Revision;
-use crate::catalog::ask::{Answer, Ask, Bound};
+use crate::catalog::ask::{Answer, Ask, Bound, Write};
 use crate::catalog::columns::{Column, Columns};
 use crate::catalog::error::Error;
+use crate::catalog::write::naming::now;
+use crate::catalog::write::{create, publish};
 use dcfs_core::time::Timestamp;
 
 /// The timeout for connecting.
@@ -41,9 +44,23 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// The source of the password for PostgreSQL.
 const WHERE: &str = "`PGPASSWORD` or `~/.pgpass`";
 
-/// Starts every session: makes it read-only, and prints times in one format.
-const SESSION: &str =
-    "SET default_transaction_read_only = on; SET statement_timeout = '60s'; SET TimeZone = 'UTC'";
+/// What every session begins with: it gives up in time, and prints times alike everywhere.
+const SESSION: &str = "SET statement_timeout = '60s'; SET TimeZone = 'UTC'";
+
+/// What one begins with that can change nothing.
+const READ_ONLY: &str = "SET default_transaction_read_only = on";
+
+/// The number under which all writers of dcfs take turns ("dcfs").
+const TURN: i64 = 0x6463_6673;
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+    /// As to write; the tables are made where there are none.
+    Create,
+}
 
 /// Tables of names, whose token changes with every row that is added, changed or removed: the sum
 /// of the transaction ids that wrote the present rows, and their count. (The highest id alone would
@@ -56,6 +73,7 @@ const FOLLOWED: [&str; 5] =
 pub struct Postgres {
     tasks: Arc<Tasks>,
     config: Config,
+    access: Access,
     secure: bool,
     user: String,
     database: String,
@@ -99,7 +117,7 @@ impl Postgres {
     ///
     /// # Errors
     /// [`ServerError`].
-    pub fn open(tasks: Arc<Tasks>, server: &Server) -> Result<Self, Error> {
+    pub fn open(tasks: Arc<Tasks>, server: &Server, access: Access) -> Result<Self, Error> {
         let name = format!("PostgreSQL at {}", server.authority());
         let (user, password) = secret::postgres(server)?;
         let mut config = Config::new();
@@ -118,6 +136,7 @@ impl Postgres {
         let postgres = Self {
             tasks,
             config,
+            access,
             secure: server.secure,
             user,
             database: server.database.clone(),
@@ -125,16 +144,104 @@ impl Postgres {
             session: Mutex::default(),
             watch: Mutex::default(),
         };
+        if access == Access::Create {
+            postgres.create()?;
+        }
         for lacks in ["datasets", "datasets_versions", "projects", "namespaces"] {
             if !postgres.columns(lacks)?.exist() {
                 return Err(ServerError::NoCatalog { server: postgres.name.clone(), lacks }.into());
             }
         }
+        if access != Access::Read {
+            postgres.check_writable()?;
+        }
         Ok(postgres)
     }
 
-    /// The current revision, at most a second old. While the server is unreachable, the last known
-    /// one.
+    /// Before work that takes long: whether its end may be written.
+    fn check_writable(&self) -> Result<(), Error> {
+        let sql = "SELECT has_table_privilege(to_regclass('datasets_versions'), 'INSERT')";
+        match self.first(sql, &[])?.and_then(|row| row.integer(0)) {
+            Some(1) => Ok(()),
+            _ => {
+                let (server, user) = (self.name.clone(), self.user.clone());
+                let said = "it may not write the table `datasets_versions`".into();
+                Err(ServerError::Forbidden { server, user, said }.into())
+            }
+        }
+    }
+
+    /// Makes DataChain's tables where there are none.
+    fn create(&self) -> Result<(), Error> {
+        if self.columns("datasets")?.exist() || self.columns("namespaces")?.exist() {
+            return Ok(());
+        }
+        self.transaction(|write| {
+            // Of two that make them at once the second finds them made.
+            if !Columns::of(write, "datasets")?.exist() {
+                // The first table, of DataChain's own version, is SQLite's alone.
+                let tables = create::TABLES.split_once("CREATE TABLE namespaces");
+                let (_, tables) = tables.unwrap_or_default();
+                write.define(&format!("CREATE TABLE namespaces{tables}"))?;
+                publish::project(write, "system", "listing", &now())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `work` in a transaction, after those of all other writers of dcfs: all of it or nothing.
+    ///
+    /// # Errors
+    /// What `work` returns; what the server says. Where the connection is lost at the end, it may be done all the same.
+    pub fn transaction<T>(
+        &self,
+        work: impl FnOnce(&dyn Write) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({TURN})");
+        let mut session = self.session()?;
+        if let Err(error) = self.batch(&session, &begin) {
+            if !session.client.is_closed() {
+                self.batch(&session, "ROLLBACK").ok();
+                return Err(error);
+            }
+            // It was lost since it was last used.
+            session = self.session()?;
+            self.batch(&session, &begin)?;
+        }
+        let done = work(&Transaction { server: self, session: session.clone() });
+        match done {
+            Ok(answer) => self.batch(&session, "COMMIT").map(|()| answer),
+            Err(error) => {
+                self.batch(&session, "ROLLBACK").ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs statements that are ours alone.
+    fn batch(&self, session: &Arc<Session>, sql: &str) -> Result<(), Error> {
+        let (session, sql) = (session.clone(), sql.to_owned());
+        let work = async move { session.client.batch_execute(&sql).await };
+        self.limited(work)
+    }
+
+    /// The answer to a question that may not take long.
+    fn limited<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let limited = async { tokio::time::timeout(ANSWER, work).await };
+        match self.tasks.wait(limited) {
+            Some(Err(_)) => {
+                let cause = format!("it said nothing for {} seconds", ANSWER.as_secs());
+                Err(ServerError::Cut { server: self.name.clone(), cause }.into())
+            }
+            Some(Ok(answer)) => self.answered(Some(answer)),
+            None => self.answered(None),
+        }
+    }
+
+    /// Where the names stand now, as of a second ago at most. While the server is away, they stand where they stood.
     ///
     /// # Errors
     /// The server does not answer, and never did.
@@ -199,7 +306,7 @@ impl Postgres {
         {
             return Ok(open.clone());
         }
-        let config = self.config.clone();
+        let (config, access) = (self.config.clone(), self.access);
         let wrong = |cause: rustls::Error| ServerError::Unreachable {
             server: self.name.clone(),
             cause: cause.to_string(),
@@ -219,6 +326,9 @@ impl Postgres {
                 }
             };
             client.batch_execute(SESSION).await?;
+            if access == Access::Read {
+                client.batch_execute(READ_ONLY).await?;
+            }
             Ok::<_, tokio_postgres::Error>(client)
         };
         let limited = async { tokio::time::timeout(OPEN, open).await };
@@ -264,7 +374,13 @@ impl Postgres {
             &SqlState::INVALID_CATALOG_NAME => {
                 ServerError::NoDatabase { server, database: self.database.clone(), user }
             }
-            &SqlState::INSUFFICIENT_PRIVILEGE => {
+            &SqlState::DISK_FULL => ServerError::Full { server, said: text },
+            // Where others held what was asked for all the time that a question may take.
+            &SqlState::QUERY_CANCELED
+            | &SqlState::LOCK_NOT_AVAILABLE
+            | &SqlState::T_R_DEADLOCK_DETECTED
+            | &SqlState::UNIQUE_VIOLATION => ServerError::Busy { server, said: text },
+            &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION => {
                 ServerError::Forbidden { server, user, said: text }
             }
             &SqlState::TOO_MANY_CONNECTIONS | &SqlState::CANNOT_CONNECT_NOW => {
@@ -319,17 +435,61 @@ impl Postgres {
             };
             rows.iter().map(texts).collect::<Result<Vec<_>, tokio_postgres::Error>>()
         };
-        let limited = async { tokio::time::timeout(ANSWER, work).await };
-        match self.tasks.wait(limited) {
-            Some(Err(_)) => {
-                let cause = format!("it did not answer for {} seconds", ANSWER.as_secs());
-                Err(ServerError::Cut { server: self.name.clone(), cause }.into())
-            }
-            Some(Ok(answer)) => {
-                Ok(self.answered(Some(answer))?.into_iter().map(Answer::new).collect())
-            }
-            None => self.answered(None),
-        }
+        Ok(self.limited(work)?.into_iter().map(Answer::new).collect())
+    }
+
+    fn columns_in(
+        &self,
+        table: &str,
+        ask: impl FnOnce(&str, &[Bound<'_>]) -> Result<Vec<Answer>, Error>,
+    ) -> Result<Columns, Error> {
+        let sql = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute \
+                   WHERE attrelid = to_regclass(quote_ident(?1)) AND attnum > 0 AND NOT attisdropped \
+                   ORDER BY attnum";
+        let rows = ask(sql, &[Bound::Text(table)])?;
+        let column = |mut row: Answer| {
+            let (name, declared) = (row.take(0)?, row.take(1).unwrap_or_default());
+            Some(Column { name, declared, key: false })
+        };
+        Ok(Columns::new(table, rows.into_iter().filter_map(column).collect()))
+    }
+}
+
+/// A transaction of one session: where that is lost, it never came to be.
+struct Transaction<'p> {
+    server: &'p Postgres,
+    session: Arc<Session>,
+}
+
+impl Ask for Transaction<'_> {
+    /// Not as they were known before: the transaction may change them.
+    fn columns(&self, table: &str) -> Result<Columns, Error> {
+        self.server.columns_in(table, |sql, bound| self.ask(sql, bound))
+    }
+
+    fn ask(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<Answer>, Error> {
+        self.server.rows_in(&self.session, sql, bound)
+    }
+}
+
+impl Write for Transaction<'_> {
+    fn run(&self, sql: &str, bound: &[Bound<'_>]) -> Result<u64, Error> {
+        let values: Vec<Value> = bound.iter().map(Value::of).collect();
+        let (session, text) = (self.session.clone(), sql.replace('?', "$"));
+        self.server.limited(async move {
+            let values: Vec<&(dyn ToSql + Sync)> =
+                values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+            session.client.execute(&text, &values).await
+        })
+    }
+
+    fn define(&self, sql: &str) -> Result<(), Error> {
+        let counted = "id BIGINT GENERATED BY DEFAULT AS IDENTITY NOT NULL";
+        let sql = sql
+            .replace("(\n\tid INTEGER NOT NULL", &format!("(\n\t{counted}"))
+            .replace(" INTEGER", " BIGINT")
+            .replace(" DATETIME", " TIMESTAMPTZ");
+        self.server.batch(&self.session, &sql)
     }
 }
 
@@ -341,15 +501,7 @@ impl Ask for Postgres {
         if let Some(columns) = kept().get(table) {
             return Ok(columns.clone());
         }
-        let sql = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute \
-                   WHERE attrelid = to_regclass(quote_ident(?1)) AND attnum > 0 AND NOT attisdropped \
-                   ORDER BY attnum";
-        let rows = self.rows(sql, &[Bound::Text(table)])?;
-        let column = |mut row: Answer| {
-            let (name, declared) = (row.take(0)?, row.take(1).unwrap_or_default());
-            Some(Column { name, declared, key: false })
-        };
-        let columns = Columns::new(table, rows.into_iter().filter_map(column).collect());
+        let columns = self.columns_in(table, |sql, bound| self.rows(sql, bound))?;
         if columns.exist() {
             kept().insert(table.to_owned(), columns.clone());
         }
@@ -363,13 +515,14 @@ impl Ask for Postgres {
 
 /// A value sent as text, whatever type the server infers.
 #[derive(Debug)]
-struct Value(String);
+struct Value(Option<String>);
 
 impl Value {
     fn of(bound: &Bound<'_>) -> Self {
         Self(match bound {
-            Bound::Int(n) => n.to_string(),
-            Bound::Text(text) => (*text).to_owned(),
+            Bound::Null => None,
+            Bound::Int(n) => Some(n.to_string()),
+            Bound::Text(text) => Some((*text).to_owned()),
         })
     }
 }
@@ -380,7 +533,8 @@ impl ToSql for Value {
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        out.extend_from_slice(self.0.as_bytes());
+        let Some(text) = &self.0 else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(text.as_bytes());
         Ok(IsNull::No)
     }
 

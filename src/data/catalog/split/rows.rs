@@ -12,7 +12,7 @@ use super::bitmap::{bitmap, treemap};
 use super::error::ServerError;
 use super::http::{self, Ask, ClickHouse};
 use super::table::{self, Known, Table, identifier};
-use super::types::{self, Kind, Reader, RowBuffer, Short};
+use super::types::{Kind, Reader, RowBuffer, Short};
 use crate::catalog::error::Error;
 use crate::catalog::metastore::Metastore;
 use crate::catalog::sqlite::rows::table_name;
@@ -230,6 +230,25 @@ impl Rows {
     }
 }
 
+/// Hands out the rows of a short answer in `RowBinaryWithNamesAndTypes`; `blobs` tells which cells are bytes.
+pub fn few(
+    server: &ClickHouse,
+    sql: &str,
+    blobs: Vec<bool>,
+    each: &mut dyn FnMut(&dyn Cells),
+) -> Result<(), ServerError> {
+    let bytes = server.whole(&Ask { sql, parameters: &[] })?;
+    let odd = |_: Short| server.odd("rows that cannot be read");
+    let (kinds, mut done) = header(&bytes, blobs.len()).map_err(odd)?;
+    let mut row = RowBuffer::default();
+    row.blobs = blobs;
+    while done < bytes.len() {
+        done += row.read(&kinds, &bytes[done..]).map_err(odd)?;
+        each(&row);
+    }
+    Ok(())
+}
+
 /// The cells after the id.
 struct After<'r>(&'r RowBuffer);
 
@@ -337,8 +356,7 @@ impl Warehouse for Rows {
         let (features, types) =
             self.metastore.read(|tables| versions::schema_texts(tables, of.id))?;
         let columns = table.columns.iter();
-        let columns =
-            columns.map(|known| (known.name.clone(), types::declared(&known.kind).into()));
+        let columns = columns.map(|known| (known.name.clone(), known.declared().into()));
         Ok((features, types, columns.collect()))
     }
 
@@ -528,6 +546,14 @@ impl Warehouse for Rows {
             None => treemap(&state).map(Matching::Ids),
         };
         read.map(Some).ok_or_else(|| self.server.odd("a bitmap that cannot be read").into())
+    }
+
+    fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64, Error> {
+        let table = self.table(of)?;
+        let sql = format!("SELECT count() FROM {} WHERE {} FORMAT TSV", table.name, filter.text);
+        let said = self.server.text(&sql, &filter.parameters);
+        let said = said.map_err(|error| gone(error, of, &table))?;
+        said.trim().parse().map_err(|_| self.server.odd("a count that is none").into())
     }
 }
 

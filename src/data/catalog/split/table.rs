@@ -29,7 +29,9 @@ pub struct Known {
     pub is_blob: bool,
     /// Whether DataChain stores JSON in it, as text: an empty text means none.
     pub is_json: bool,
-    /// The size of its values, in bytes.
+    /// Whether it keeps lists there.
+    pub is_list: bool,
+    /// Bytes of its values.
     pub bytes: u64,
 }
 
@@ -42,11 +44,25 @@ impl Table {
     pub fn readable(&self, name: &str) -> String {
         let Some(known) = self.column(name) else { return "NULL".into() };
         let text = types::readable(&known.quoted, &known.kind);
-        match known.is_json
-            && Kind::parse(&known.kind).is_some_and(|kind| *kind.inner() == Kind::String)
-        {
+        match (known.is_json || known.is_list) && known.is_text() {
             true => format!("nullIf({text}, '')"),
             false => text,
+        }
+    }
+}
+
+impl Known {
+    fn is_text(&self) -> bool {
+        Kind::parse(&self.kind).is_some_and(|kind| *kind.inner() == Kind::String)
+    }
+
+    /// What SQLite's table would declare for it.
+    pub fn declared(&self) -> &'static str {
+        match (self.is_text(), self.is_json, self.is_list, self.is_blob) {
+            (true, true, ..) => "JSON",
+            (true, _, true, _) => "ARRAY",
+            (true, _, _, true) => "BINARY",
+            _ => types::declared(&self.kind),
         }
     }
 }
@@ -90,6 +106,7 @@ pub fn describe(server: &ClickHouse, table: &str, schema: &str) -> Result<Vec<Kn
             kind: String::from_utf8_lossy(kind).into_owned(),
             is_blob: is_of(name, "Binary"),
             is_json: is_of(name, "JSON"),
+            is_list: is_of(name, "Array"),
             bytes: u64::from_le_bytes(bytes),
         });
     }

@@ -1,16 +1,17 @@
 //! A metastore in SQLite.
 
-use rusqlite::types::{ToSql, ToSqlOutput};
+use rusqlite::types::{Null, ToSql, ToSqlOutput};
 use rusqlite::{Connection, Transaction, params_from_iter};
 
 use super::cell;
-use crate::catalog::ask::{Answer, Ask, Bound};
+use crate::catalog::ask::{Answer, Ask, Bound, Write};
 use crate::catalog::columns::{Column, Columns};
 use crate::catalog::error::Error;
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
+            Self::Null => Null.to_sql(),
             Self::Int(n) => n.to_sql(),
             Self::Text(text) => text.to_sql(),
         }
@@ -56,5 +57,16 @@ impl Ask for Transaction<'_> {
 
     fn ask(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<Answer>, Error> {
         Connection::ask(self, sql, bound)
+    }
+}
+
+impl Write for Transaction<'_> {
+    fn run(&self, sql: &str, bound: &[Bound<'_>]) -> Result<u64, Error> {
+        let rows = self.prepare_cached(sql)?.execute(params_from_iter(bound))?;
+        Ok(rows as u64)
+    }
+
+    fn define(&self, sql: &str) -> Result<(), Error> {
+        Ok(self.execute_batch(sql)?)
     }
 }

@@ -5,10 +5,8 @@
 //! and the dotted name of the column, so that they apply to every version; a rename by dcfs moves
 //! them along.
 
-use rusqlite::{Transaction, params};
-
 use super::naming::now;
-use crate::catalog::ask::{Ask, Bound};
+use crate::catalog::ask::{Ask, Bound, Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use dcfs_core::annotation::{Annotation, Annotations, LONGEST};
@@ -25,26 +23,36 @@ const MOST: i64 = 10_000;
 
 /// Annotates a column; `by` is the author.
 pub fn say(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     dataset: &DatasetName,
     column: &str,
     said: &Annotation,
     by: &str,
 ) -> Result<(), Error> {
-    write.execute_batch(CREATE)?;
+    if !Columns::of(write, TABLE)?.exist() {
+        write.define(CREATE)?;
+    }
     let was = read(write, dataset)?.remove(column).unwrap_or_default();
     let annotation = was.with(said);
     let dataset = dataset.whole();
+    let sql = "DELETE FROM dcfs_annotations WHERE dataset = ?1 AND name = ?2";
+    write.run(sql, bound![&dataset, column])?;
     if annotation.is_empty() {
-        let sql = "DELETE FROM dcfs_annotations WHERE dataset = ?1 AND name = ?2";
-        write.execute(sql, params![dataset, column])?;
         return Ok(());
     }
-    let Annotation { description, owner, caveat } = annotation;
-    write.execute(
-        "INSERT OR REPLACE INTO dcfs_annotations (dataset, name, description, owner, caveat, said_at, said_by) \
+    let Annotation { description, owner, caveat } = &annotation;
+    write.run(
+        "INSERT INTO dcfs_annotations (dataset, name, description, owner, caveat, said_at, said_by) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![dataset, column, description, owner, caveat, now(), by],
+        bound![
+            &dataset,
+            column,
+            description.as_deref(),
+            owner.as_deref(),
+            caveat.as_deref(),
+            &now(),
+            by
+        ],
     )?;
     Ok(())
 }
@@ -68,11 +76,16 @@ pub fn read(tables: &dyn Ask, dataset: &DatasetName) -> Result<Annotations, Erro
     Ok(found)
 }
 
-/// Moves the annotations along with a dataset's name.
-pub fn rename(write: &Transaction<'_>, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+/// Takes what is said along with a dataset's name.
+pub fn rename(write: &dyn Write, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("dataset") {
-        let sql = "UPDATE OR REPLACE dcfs_annotations SET dataset = ?2 WHERE dataset = ?1";
-        write.execute(sql, params![from.whole(), to.whole()])?;
+        let (from, to) = (from.whole(), to.whole());
+        // Of a dataset that once had the name, and is gone.
+        let sql = "DELETE FROM dcfs_annotations WHERE dataset = ?2 \
+                   AND name IN (SELECT name FROM dcfs_annotations WHERE dataset = ?1)";
+        write.run(sql, bound![&from, &to])?;
+        let sql = "UPDATE dcfs_annotations SET dataset = ?2 WHERE dataset = ?1";
+        write.run(sql, bound![&from, &to])?;
     }
     Ok(())
 }

@@ -1,20 +1,23 @@
 //! The tables of a new catalog, as DataChain 0.62 creates them.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 
 use super::naming::now;
+use crate::catalog::ask::Ask;
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
-/// Creates the tables if there are none. Foreign tables are left alone: the check that follows
-/// reports them.
+/// The tables, with types as SQLite has them.
+pub const TABLES: &str = include_str!("tables.sql");
+
+/// Makes the tables where there are none. Tables of somebody else are left alone: the check that follows tells of them.
 pub fn tables(transaction: &Transaction<'_>) -> Result<(), Error> {
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 {
         return Ok(());
     }
-    transaction.execute_batch(include_str!("tables.sql"))?;
+    transaction.execute_batch(TABLES)?;
     transaction.execute("INSERT INTO meta (id, schema_version) VALUES (1, 1)", [])?;
     super::publish::project(transaction, "system", "listing", &now())?;
     Ok(())
@@ -69,10 +72,10 @@ const WRITTEN: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// Refuses a catalog of an older DataChain, which a newer one completes on its first use.
-pub fn check(connection: &Connection) -> Result<(), Error> {
+/// Refuses a catalog of an older DataChain, which a newer one completes on its first visit.
+pub fn check(tables: &dyn Ask) -> Result<(), Error> {
     for (table, columns) in WRITTEN {
-        Columns::of(connection, table)?.require(columns)?;
+        Columns::of(tables, table)?.require(columns)?;
     }
     Ok(())
 }

@@ -46,6 +46,15 @@ pub enum Refused {
     #[error("a column called `{0}` cannot be saved")]
     Column(String),
     #[error(
+        "the column `{column}` is `{kind}` in ClickHouse, and `{cell}` is none; nothing was saved"
+    )]
+    Cell { column: String, kind: String, cell: String },
+    #[error(
+        "the connection to the metastore was lost for so long that another writer took this one for dead; nothing was saved: \
+         try again"
+    )]
+    StageLost,
+    #[error(
         "no file can be made beside the catalog `{catalog}`: {cause}; ask the folder's owner for permission, or \
          make room"
     )]
@@ -58,7 +67,7 @@ impl Refused {
             Self::NoDataset(_) => Kind::Missing,
             Self::TableInTheWay(_) => Kind::Broken,
             Self::NoLock { .. } => Kind::Denied,
-            Self::Overtaken(_) => Kind::Busy,
+            Self::Overtaken(_) | Self::StageLost => Kind::Busy,
             _ => Kind::Invalid,
         }
     }

@@ -3,12 +3,11 @@
 //!
 //! A catalog of an older DataChain lacks some of these tables; their part is then left out.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::connection::Writing;
 use super::naming::now;
+use crate::catalog::ask::{Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
@@ -71,34 +70,38 @@ pub struct JobCounts {
     pub reused: u64,
 }
 
-/// Records that a job starts: it follows the last one of its name.
-pub fn begin(writing: &mut Writing, job: &NewJob<'_>) -> Result<(), Error> {
-    writing.brief(|write| {
-        if !Columns::of(write, "jobs")?.has("run_group_id") {
-            return Ok(());
-        }
-        let sql = "SELECT id, run_group_id FROM jobs WHERE name = ?1 ORDER BY created_at DESC LIMIT 1";
-        let last: Option<(String, Option<String>)> =
-            write.query_row(sql, [job.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let (last, group) = last.map_or((None, None), |(id, group)| (Some(id), group));
-        let group = group.or_else(|| last.clone()).unwrap_or_else(|| job.id.to_owned());
-        let kind = if job.python.is_some() { PYTHON } else { SHELL };
-        write.execute(
-            "INSERT INTO jobs (id, name, status, created_at, query, query_type, workers, python_version, \
-             error_message, error_stack, params, metrics, rerun_from_job_id, run_group_id, is_remote_execution) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, '', '', '{}', '{}', ?8, ?9, 0)",
-            params![job.id, job.name, RUNNING, now(), job.query, kind, job.python, last, group],
-        )?;
-        Ok(())
-    })
+/// Notes that a job begins: it follows the last one of its name.
+pub fn begin(write: &dyn Write, job: &NewJob<'_>) -> Result<(), Error> {
+    if !Columns::of(write, "jobs")?.has("run_group_id") {
+        return Ok(());
+    }
+    let sql = "SELECT id, run_group_id FROM jobs WHERE name = ?1 ORDER BY created_at DESC LIMIT 1";
+    let last = write.first(sql, bound![job.name])?;
+    let (last, group) = last.map_or((None, None), |mut row| (row.take(0), row.take(1)));
+    let group = group.or_else(|| last.clone()).unwrap_or_else(|| job.id.to_owned());
+    let kind = if job.python.is_some() { PYTHON } else { SHELL };
+    write.run(
+        "INSERT INTO jobs (id, name, status, created_at, query, query_type, workers, python_version, \
+         error_message, error_stack, params, metrics, rerun_from_job_id, run_group_id, is_remote_execution) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, '', '', '{}', '{}', ?8, ?9, ?10)",
+        bound![
+            job.id,
+            job.name,
+            RUNNING,
+            &now(),
+            job.query,
+            kind,
+            job.python,
+            last.as_deref(),
+            &group,
+            false
+        ],
+    )?;
+    Ok(())
 }
 
-/// Records how a job ended; one that has already ended stays as it is.
-pub fn end(writing: &mut Writing, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
-    writing.brief(|write| ended(write, id, how))
-}
-
-fn ended(write: &Connection, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
+/// Notes how a job ended; one that ended already stays as it is.
+pub fn end(write: &dyn Write, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
     let (status, message, stack) = match how {
         JobEnd::Complete => (COMPLETE, "", ""),
         JobEnd::Failed { message, stack } => (FAILED, message, stack),
@@ -109,48 +112,48 @@ fn ended(write: &Connection, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
     }
     let sql = "UPDATE jobs SET status = ?2, finished_at = ?3, error_message = ?4, error_stack = ?5 \
                WHERE id = ?1 AND status = ?6";
-    write.execute(sql, params![id, status, now(), message, stack, RUNNING])?;
+    write.run(sql, bound![id, status, &now(), message, stack, RUNNING])?;
     Ok(())
 }
 
 /// Records the result of a job, in the transaction in which the version appears.
 pub fn published(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     version: i64,
     dataset: &str,
     job: &JobDone<'_>,
 ) -> Result<(), Error> {
-    let now = now();
     if Columns::of(write, "datasets_versions")?.has("job_id") {
         let sql = "UPDATE datasets_versions SET job_id = ?2 WHERE id = ?1";
-        write.execute(sql, params![version, job.id])?;
+        write.run(sql, bound![version, job.id])?;
     }
     noted(write, version, job.id, true)?;
     if Columns::of(write, "checkpoints")?.exist() {
-        let sql = "INSERT OR IGNORE INTO checkpoints (id, job_id, hash, partial, created_at, status) \
-                   VALUES (?1, ?2, ?3, 0, ?4, 0)";
-        write.execute(sql, params![Uuid::new_v4().to_string(), job.id, job.hash, now])?;
+        let sql = "INSERT INTO checkpoints (id, job_id, hash, partial, created_at, status) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT DO NOTHING";
+        write.run(sql, bound![&Uuid::new_v4().to_string(), job.id, job.hash, false, &now()])?;
     }
     if Columns::of(write, "checkpoint_events")?.exist() {
         let begun = if job.counts.reused > 0 { "UDF_CONTINUED" } else { "UDF_FROM_SCRATCH" };
         event(write, job, begun, job.step, dataset)?;
         event(write, job, "DATASET_SAVE_COMPLETED", "DATASET_SAVE", dataset)?;
     }
-    ended(write, job.id, JobEnd::Complete)
+    end(write, job.id, JobEnd::Complete)
 }
 
-/// Records that a job used this version: made it, or found it made.
-pub fn noted(write: &Connection, version: i64, job: &str, is_creator: bool) -> Result<(), Error> {
+/// Notes that a job needed this version: made it, or found it made.
+pub fn noted(write: &dyn Write, version: i64, job: &str, is_creator: bool) -> Result<(), Error> {
     if Columns::of(write, "dataset_version_jobs")?.exist() {
-        let sql = "INSERT OR IGNORE INTO dataset_version_jobs \
-                   (dataset_version_id, job_id, is_creator, created_at) VALUES (?1, ?2, ?3, ?4)";
-        write.execute(sql, params![version, job, is_creator, now()])?;
+        let sql = "INSERT INTO dataset_version_jobs \
+                   (dataset_version_id, job_id, is_creator, created_at) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT DO NOTHING";
+        write.run(sql, bound![version, job, is_creator, &now()])?;
     }
     Ok(())
 }
 
 fn event(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     job: &JobDone<'_>,
     kind: &str,
     step: &str,
@@ -160,20 +163,18 @@ fn event(
     let [input, processed, output, reused] =
         [input, processed, output, reused].map(u64::cast_signed);
     let of_job = "SELECT run_group_id, rerun_from_job_id FROM jobs WHERE id = ?1";
-    let (group, before): (Option<String>, Option<String>) = write
-        .query_row(of_job, [job.id], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .unwrap_or_default();
-    write.execute(
+    let found = write.first(of_job, bound![job.id])?;
+    let (group, before) = found.map_or((None, None), |mut row| (row.take(0), row.take(1)));
+    write.run(
         "INSERT INTO checkpoint_events (id, job_id, run_group_id, timestamp, event_type, step_type, udf_name, \
          dataset_name, checkpoint_hash, hash_partial, hash_input, hash_output, rows_input, rows_processed, \
          rows_output, rows_input_reused, rows_output_reused, rerun_from_job_id, details) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15)",
-        params![
-            Uuid::new_v4().to_string(),
+        bound![
+            &Uuid::new_v4().to_string(),
             job.id,
-            group,
-            now(),
+            group.as_deref(),
+            &now(),
             kind,
             step,
             job.program,
@@ -183,8 +184,8 @@ fn event(
             processed,
             output,
             reused,
-            before,
-            job.details.to_string(),
+            before.as_deref(),
+            &job.details.to_string(),
         ],
     )?;
     Ok(())

@@ -9,8 +9,8 @@ use rusqlite::{CachedStatement, Statement, ToSql};
 
 use super::REST;
 use super::connection::at;
+use super::in_file::FileStage;
 use super::pace::Pace;
-use super::stage::Stage;
 use crate::catalog::VersionInfo;
 use crate::catalog::columns::{Columns, identifier};
 use crate::catalog::error::Error;
@@ -61,9 +61,9 @@ impl<R, I: Iterator<Item = Piece<R>>> Left<R, I> {
     }
 }
 
-impl Stage<'_> {
-    /// Adds rows in the given order, some of them from the versions `of`, in transactions limited
-    /// in time. `pieces` should not block.
+impl FileStage<'_> {
+    /// Adds rows in the order given, some of them from the versions `of`, in transactions that end in time. `pieces`
+    /// should not wait on anything.
     ///
     /// # Errors
     /// As [`Stage::copy`].

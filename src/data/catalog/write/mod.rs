@@ -1,4 +1,5 @@
-//! Writes into a catalog while others read and write it: rows are staged, then published.
+//! Writing into a catalog beside its living readers and writers: rows are staged, then published. Here in one SQLite file;
+//! [`super::split`] does the same on servers, with the same names and numbers.
 //!
 //! 1. Rows go into a table that no version refers to (`stage`), in transactions that hold the write
 //!    lock for [`HELD`] at most, with a rest after each so that others get their turn.
@@ -15,9 +16,10 @@
 //! |---|---|
 //! | `connection` | the write connection, and its short transactions |
 //! | `create` | the tables of a new catalog |
-//! | `naming` | names and numbers that are allowed |
-//! | `stage`, `mix`, `pace`, `lock` | adding rows, and liveness of stages |
-//! | `sweep` | removing the stages of dead processes |
+//! | `naming` | which names and numbers may be given |
+//! | `stage` | rows on their way in |
+//! | `in_file`, `mix`, `pace`, `lock` | the same in SQLite, and who is alive |
+//! | `sweep` | what the dead left |
 //! | `publish`, `preview` | a stage becomes a version |
 //! | `jobs` | the programs that make versions, as DataChain records them |
 //! | `change` | removing, renaming, describing |
@@ -26,18 +28,19 @@
 //! | `shared` | digests of what hosts share for a version: a table of dcfs's own |
 
 mod annotations;
-mod change;
-mod connection;
-mod create;
+pub(super) mod change;
+pub(super) mod connection;
+pub(super) mod create;
 mod error;
+mod in_file;
 mod jobs;
-mod lock;
+pub(super) mod lock;
 mod mix;
-mod naming;
+pub(super) mod naming;
 mod pace;
-mod preview;
+pub(super) mod preview;
 mod provenance;
-mod publish;
+pub(super) mod publish;
 mod shared;
 mod stage;
 mod sweep;
@@ -47,21 +50,27 @@ use std::time::Duration;
 
 pub(super) use annotations::read as annotations;
 pub(super) use error::Refused;
+pub(super) use in_file::PREFIX;
 pub use jobs::{JobCounts, JobDone, JobEnd, NewJob};
 pub use mix::Piece;
 pub(super) use provenance::read as provenance;
 pub(super) use provenance::settings;
-pub use publish::{Number, Publication, Saved};
+pub use publish::{Copied, Number, Publication, Saved};
 pub(super) use shared::{all as all_shared, find as shared};
 pub use stage::Stage;
+pub(super) use stage::{KEPT, Watch};
 
+use super::ask::{Ask, Write};
 use super::error::Error;
-use super::{Digest, VersionInfo, split};
+use super::split::{self, ServerStage, Servers};
+use super::{Digest, VersionInfo};
 use connection::Writing;
 use dcfs_core::annotation::Annotation;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
+use in_file::FileStage;
+use naming::Places;
 
 /// How long the write lock is held at a time. DataChain waits for a minute; people and mounts
 /// should not notice.
@@ -74,7 +83,17 @@ const REST: Duration = Duration::from_millis(3);
 /// same time.
 #[derive(Debug)]
 pub struct Writer {
-    writing: Writing,
+    path: PathBuf,
+    halves: Halves,
+}
+
+/// Where names and rows are written.
+#[derive(Debug)]
+enum Halves {
+    /// One SQLite file: one transaction changes both.
+    File(Writing),
+    /// Names in one place and rows in ClickHouse.
+    Servers(Box<Servers>),
 }
 
 /// Changes to the description of a dataset; `None` leaves a field as it is.
@@ -102,15 +121,36 @@ impl Writer {
     }
 
     fn start(path: PathBuf, may_create: bool) -> Result<Self, Error> {
-        split::check_writable(&path)?;
+        if split::address::is_address(&path) {
+            let servers = Servers::open(&path, may_create)?;
+            return Ok(Self { path, halves: Halves::Servers(Box::new(servers)) });
+        }
         let mut writing = Writing::open(path, may_create)?;
         writing.placed(sweep::all)?;
-        Ok(Self { writing })
+        Ok(Self { path: writing.path().to_owned(), halves: Halves::File(writing) })
     }
 
-    /// The database file.
+    /// The database file, or the address.
     pub fn path(&self) -> &Path {
-        self.writing.path()
+        &self.path
+    }
+
+    /// Asks the tables of names.
+    fn ask<T>(&mut self, work: impl FnOnce(&dyn Ask) -> Result<T, Error>) -> Result<T> {
+        Ok(match &mut self.halves {
+            Halves::File(writing) => writing.placed(|writing| work(writing.connection()))?,
+            Halves::Servers(servers) => servers.ask(work)?,
+        })
+    }
+
+    /// Changes the tables of names: all of it or nothing.
+    fn brief<T>(&mut self, work: impl FnOnce(&dyn Write) -> Result<T, Error>) -> Result<T> {
+        Ok(match &mut self.halves {
+            Halves::File(writing) => {
+                writing.placed(|writing| writing.brief(|write| work(write)))?
+            }
+            Halves::Servers(servers) => servers.brief(work)?,
+        })
     }
 
     /// Checks that a dataset may be called `name`; called before long work, and again when it is
@@ -120,7 +160,7 @@ impl Writer {
     /// The fault of the name: its form, a reserved beginning, another dataset's name in different
     /// case.
     pub fn check_name(&mut self, name: &DatasetName) -> Result<()> {
-        Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
+        self.ask(|tables| naming::check(tables, name))
     }
 
     /// Checks that a listing may be kept under `name`; called before long work, and again when it
@@ -129,7 +169,7 @@ impl Writer {
     /// # Errors
     /// Another listing has the name in different case.
     pub fn check_listing(&mut self, name: &DatasetName) -> Result<()> {
-        Ok(self.writing.placed(|writing| naming::neighbours(writing.connection(), name))?)
+        self.ask(|tables| naming::neighbours(tables, name))
     }
 
     /// The part of [`Writer::check_name`] that needs no catalog: the form of the name.
@@ -146,13 +186,16 @@ impl Writer {
     /// # Errors
     /// A number that is not above all that ever existed, or whose table is taken.
     pub fn check_number(&mut self, name: &DatasetName, number: Number) -> Result<()> {
-        Ok(self.writing.placed(|writing| {
-            let connection = writing.connection();
-            let dataset = naming::dataset(connection, name)?;
-            let highest =
-                dataset.map(|dataset| naming::highest(connection, dataset)).transpose()?;
-            naming::numbered(connection, name, highest.flatten(), number).map(|_| ())
-        })?)
+        let highest = self.ask(|tables| match naming::dataset(tables, name)? {
+            Some(dataset) => naming::highest(tables, dataset),
+            None => Ok(None),
+        })?;
+        let numbered = |places: &dyn Places| naming::numbered(places, name, highest, number);
+        match &mut self.halves {
+            Halves::File(writing) => writing.placed(|writing| numbered(writing.connection()))?,
+            Halves::Servers(servers) => numbered(&**servers)?,
+        };
+        Ok(())
     }
 
     /// Creates a stage for rows, which nobody sees.
@@ -160,7 +203,10 @@ impl Writer {
     /// # Errors
     /// A catalog that cannot be written; a column name that SQL cannot express.
     pub fn stage(&mut self, layout: Layout) -> Result<Stage<'_>> {
-        Ok(Stage::begin(&mut self.writing, layout)?)
+        Ok(match &mut self.halves {
+            Halves::File(writing) => Stage::in_file(FileStage::begin(writing, layout)?),
+            Halves::Servers(servers) => Stage::on_servers(ServerStage::begin(servers, layout)?),
+        })
     }
 
     /// Records that a listing was made again just now with the same result: DataChain computes its
@@ -169,7 +215,7 @@ impl Writer {
     /// # Errors
     /// `Stale` if it is gone.
     pub fn refresh(&mut self, listing: &VersionInfo) -> Result<()> {
-        Ok(self.writing.placed(|writing| change::refresh(writing, listing))?)
+        self.brief(|write| change::refresh(write, listing))
     }
 
     /// Removes a version, as DataChain does: its rows are dropped, its number stays taken.
@@ -177,7 +223,10 @@ impl Writer {
     /// # Errors
     /// `Stale` if it is already gone.
     pub fn remove(&mut self, of: &VersionInfo) -> Result<()> {
-        Ok(self.writing.placed(|writing| change::remove(writing, of))?)
+        Ok(match &mut self.halves {
+            Halves::File(writing) => writing.placed(|writing| change::remove(writing, of))?,
+            Halves::Servers(servers) => servers.remove(of)?,
+        })
     }
 
     /// Renames a dataset with all its versions.
@@ -185,7 +234,10 @@ impl Writer {
     /// # Errors
     /// As [`Writer::check_name`]; no such dataset.
     pub fn rename(&mut self, from: &DatasetName, to: &DatasetName) -> Result<()> {
-        Ok(self.writing.placed(|writing| change::rename(writing, from, to))?)
+        Ok(match &mut self.halves {
+            Halves::File(writing) => writing.placed(|writing| change::rename(writing, from, to))?,
+            Halves::Servers(servers) => servers.rename(from, to)?,
+        })
     }
 
     /// Records that a job starts.
@@ -193,7 +245,7 @@ impl Writer {
     /// # Errors
     /// As [`Stage::publish`].
     pub fn begin_job(&mut self, job: &NewJob<'_>) -> Result<()> {
-        Ok(self.writing.placed(|writing| jobs::begin(writing, job))?)
+        self.brief(|write| jobs::begin(write, job))
     }
 
     /// Records how a job ended that made no version.
@@ -201,7 +253,7 @@ impl Writer {
     /// # Errors
     /// As [`Stage::publish`].
     pub fn end_job(&mut self, id: &str, how: JobEnd<'_>) -> Result<()> {
-        Ok(self.writing.placed(|writing| jobs::end(writing, id, how))?)
+        self.brief(|write| jobs::end(write, id, how))
     }
 
     /// Records that a job found its version already made.
@@ -209,9 +261,7 @@ impl Writer {
     /// # Errors
     /// As [`Stage::publish`].
     pub fn reuse(&mut self, of: &VersionInfo, job: &str) -> Result<()> {
-        Ok(self
-            .writing
-            .placed(|writing| writing.brief(|write| jobs::noted(write, of.id.key(), job, false)))?)
+        self.brief(|write| jobs::noted(write, of.id.key(), job, false))
     }
 
     /// Annotates a column of a dataset, by its dotted name, or the dataset as a whole if the name
@@ -226,7 +276,7 @@ impl Writer {
         said: &Annotation,
         by: &str,
     ) -> Result<()> {
-        Ok(self.writing.placed(|writing| change::annotate(writing, dataset, column, said, by))?)
+        self.brief(|write| change::annotate(write, dataset, column, said, by))
     }
 
     /// Stores the digest of what is shared as `name` for the version `uuid`.
@@ -234,9 +284,7 @@ impl Writer {
     /// # Errors
     /// A catalog that cannot be written.
     pub fn share(&mut self, uuid: &str, name: &str, digest: &Digest) -> Result<()> {
-        Ok(self
-            .writing
-            .placed(|writing| writing.brief(|write| shared::note(write, uuid, name, digest)))?)
+        self.brief(|write| shared::note(write, uuid, name, digest))
     }
 
     /// Deletes all digests of the version `uuid`.
@@ -244,7 +292,7 @@ impl Writer {
     /// # Errors
     /// A catalog that cannot be written.
     pub fn unshare(&mut self, uuid: &str) -> Result<()> {
-        Ok(self.writing.placed(|writing| writing.brief(|write| shared::forget(write, uuid)))?)
+        self.brief(|write| shared::forget(write, uuid))
     }
 
     /// Changes the description of a dataset.
@@ -252,6 +300,6 @@ impl Writer {
     /// # Errors
     /// No such dataset.
     pub fn describe(&mut self, name: &DatasetName, said: &Description) -> Result<()> {
-        Ok(self.writing.placed(|writing| change::describe(writing, name, said))?)
+        self.brief(|write| change::describe(write, name, said))
     }
 }

@@ -6,10 +6,11 @@
 
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
 use super::error::Refused;
 use super::publish::Number;
+use crate::catalog::ask::{Answer, Ask, bound};
 use crate::catalog::error::Error;
 use crate::catalog::sqlite::rows::table_name;
 use dcfs_core::name::{DatasetName, LOCAL};
@@ -25,10 +26,10 @@ pub fn now() -> String {
     Timestamp::of_system(SystemTime::now()).catalog()
 }
 
-/// Checks that a dataset may be called `name`: its form, and names that differ in case.
-pub fn check(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
+/// Whether a dataset may be called `name`: its form, and its neighbours.
+pub fn check(tables: &dyn Ask, name: &DatasetName) -> Result<(), Error> {
     form(name)?;
-    neighbours(connection, name)
+    neighbours(tables, name)
 }
 
 /// Checks that the form of a name is allowed for saved datasets.
@@ -61,17 +62,23 @@ fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Refuses a name that another dataset has in different case.
-pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
+/// Refuses a name that another dataset has in other case.
+pub fn neighbours(tables: &dyn Ask, name: &DatasetName) -> Result<(), Error> {
     let sql = format!(
-        "SELECT d.name {FROM} WHERE n.name = ?1 COLLATE NOCASE AND p.name = ?2 COLLATE NOCASE \
-         AND d.name = ?3 COLLATE NOCASE AND d.name <> ?3"
+        "SELECT n.name, p.name, d.name {FROM} WHERE lower(n.name) = lower(?1) AND lower(p.name) = lower(?2) \
+         AND lower(d.name) = lower(?3) AND d.name <> ?3"
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let there: Option<String> = statement
-        .query_row(params![name.namespace, name.project, name.name], |row| row.get(0))
-        .optional()?;
-    let Some(there) = there else { return Ok(()) };
+    let found = tables.ask(&sql, bound![&name.namespace, &name.project, &name.name])?;
+    // Servers know more letters than SQLite, which takes A to Z alone for a to z.
+    let is_same = |at: usize, own: &str, row: &Answer| {
+        row.text(at).is_some_and(|there| there.eq_ignore_ascii_case(own))
+    };
+    let mut same = found.into_iter().filter(|row| {
+        is_same(0, &name.namespace, row)
+            && is_same(1, &name.project, row)
+            && is_same(2, &name.name, row)
+    });
+    let Some(there) = same.next().and_then(|mut row| row.take(2)) else { return Ok(()) };
     let wanted = name.name.clone();
     Err(match name.is_listing() {
         true => Refused::OtherListing { wanted, there },
@@ -80,49 +87,57 @@ pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Err
     .into())
 }
 
-/// Whether there is a table of the name, in any case.
-pub fn has_table(connection: &Connection, table: &str) -> Result<bool, Error> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)";
-    Ok(connection.prepare_cached(sql)?.query_row([table], |row| row.get(0))?)
+/// Where row tables are, while names are written.
+pub trait Places {
+    /// Whether there is a table of the name.
+    fn has_table(&self, table: &str) -> Result<bool, Error>;
+}
+
+/// In SQLite, where the case of A to Z makes no difference.
+impl Places for Connection {
+    fn has_table(&self, table: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)";
+        Ok(self.prepare_cached(sql)?.query_row([table], |row| row.get(0))?)
+    }
 }
 
 /// The key of a dataset.
-pub fn dataset(connection: &Connection, name: &DatasetName) -> Result<Option<i64>, Error> {
+pub fn dataset(tables: &dyn Ask, name: &DatasetName) -> Result<Option<i64>, Error> {
     let sql = format!("SELECT d.id {FROM} WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3");
-    let key = params![name.namespace, name.project, name.name];
-    Ok(connection.query_row(&sql, key, |row| row.get(0)).optional()?)
+    let key = bound![&name.namespace, &name.project, &name.name];
+    Ok(tables.first(&sql, key)?.and_then(|row| row.integer(0)))
 }
 
-/// The highest version of a dataset, whatever its status; texts that are not versions do not count.
-pub fn highest(connection: &Connection, dataset: i64) -> Result<Option<Version>, Error> {
+/// The highest version of a dataset, whatever became of it; texts that are no numbers do not count.
+pub fn highest(tables: &dyn Ask, dataset: i64) -> Result<Option<Version>, Error> {
+    let versions = versions(tables, dataset)?;
+    Ok(versions.iter().filter_map(|text| text.parse().ok()).max())
+}
+
+/// The versions of a dataset as they are written, whatever became of them.
+pub fn versions(tables: &dyn Ask, dataset: i64) -> Result<Vec<String>, Error> {
     let sql = "SELECT version FROM datasets_versions WHERE dataset_id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([dataset])?;
-    let mut highest = None;
-    while let Some(row) = rows.next()? {
-        let version = row.get_ref(0)?.as_str().ok().and_then(|text| text.parse().ok());
-        highest = highest.max(version);
-    }
-    Ok(highest)
+    let rows = tables.ask(sql, bound![dataset])?;
+    Ok(rows.into_iter().filter_map(|mut row| row.take(0)).collect())
 }
 
 /// The number of the new version, and the table for its rows.
 pub fn numbered(
-    connection: &Connection,
+    places: &dyn Places,
     name: &DatasetName,
     highest: Option<Version>,
     number: Number,
 ) -> Result<(Version, String), Error> {
     match number {
-        Number::Next(bump) => next(connection, name, highest, bump),
-        Number::Exactly(wanted) => chosen(connection, name, highest, wanted),
+        Number::Next(bump) => next(places, name, highest, bump),
+        Number::Exactly(wanted) => chosen(places, name, highest, wanted),
     }
 }
 
 /// The first number above `highest` whose table is free, and that table. A table may be left over
 /// from a version that was never completed.
 fn next(
-    connection: &Connection,
+    places: &dyn Places,
     name: &DatasetName,
     highest: Option<Version>,
     bump: Bump,
@@ -133,7 +148,7 @@ fn next(
     };
     while let Some(candidate) = version {
         let table = table_name(name, &candidate.to_string());
-        if !has_table(connection, &table)? {
+        if !places.has_table(&table)? {
             return Ok((candidate, table));
         }
         version = candidate.next(bump);
@@ -143,7 +158,7 @@ fn next(
 
 /// A version number chosen by the user: above all that ever existed.
 fn chosen(
-    connection: &Connection,
+    places: &dyn Places,
     name: &DatasetName,
     highest: Option<Version>,
     wanted: Version,
@@ -152,7 +167,7 @@ fn chosen(
         return Err(Refused::NotAbove { name: name.clone(), wanted, latest }.into());
     }
     let table = table_name(name, &wanted.to_string());
-    match has_table(connection, &table)? {
+    match places.has_table(&table)? {
         true => Err(Refused::TableInTheWay(table).into()),
         false => Ok((wanted, table)),
     }

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Transaction, params};
-
-use crate::catalog::ask::{Answer, Ask, Bound};
+use crate::catalog::ask::{Answer, Ask, Bound, Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use crate::catalog::{Git, Provenance};
@@ -17,7 +15,7 @@ use dcfs_core::provenance::Reached;
 const TABLE: &str = "dcfs_provenance";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_provenance (\
-    uuid TEXT NOT NULL PRIMARY KEY, saved_at DATETIME, user TEXT, host TEXT, folder TEXT, \
+    uuid TEXT NOT NULL PRIMARY KEY, saved_at DATETIME, \"user\" TEXT, host TEXT, folder TEXT, \
     git_name TEXT, git_email TEXT, git_commit TEXT, git_dirty BOOLEAN, \
     command JSON, filter TEXT, dcfs TEXT, recipe JSON, settings JSON)";
 
@@ -27,35 +25,40 @@ const LATER: [(&str, &str); 2] = [("recipe", "JSON"), ("settings", "JSON")];
 /// The most saves that are searched for how sources were accessed: old ones say little.
 const MOST_SETTINGS: usize = 200;
 
-/// Records who saved the version `uuid`.
-pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
-    write.execute_batch(CREATE)?;
-    let there = Columns::of(write, TABLE)?;
+/// Notes who saved the version `uuid`.
+pub fn write(write: &dyn Write, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
+    let mut there = Columns::of(write, TABLE)?;
+    if !there.exist() {
+        write.define(CREATE)?;
+        there = Columns::of(write, TABLE)?;
+    }
     for (column, declared) in LATER.iter().filter(|(column, _)| !there.has(column)) {
-        write.execute_batch(&format!("ALTER TABLE {TABLE} ADD COLUMN {column} {declared}"))?;
+        write.define(&format!("ALTER TABLE {TABLE} ADD COLUMN {column} {declared}"))?;
     }
     let settings = (!by.settings.is_empty()).then(|| serde_json::json!(by.settings).to_string());
     let git = by.git.clone().unwrap_or_default();
     let command = serde_json::Value::from(by.command.as_slice()).to_string();
-    write.execute(
-        "INSERT OR REPLACE INTO dcfs_provenance (uuid, saved_at, user, host, folder, git_name, \
+    let recipe = by.recipe.as_ref().map(ToString::to_string);
+    write.run("DELETE FROM dcfs_provenance WHERE uuid = ?1", bound![uuid])?;
+    write.run(
+        "INSERT INTO dcfs_provenance (uuid, saved_at, \"user\", host, folder, git_name, \
          git_email, git_commit, git_dirty, command, filter, dcfs, recipe, settings) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        params![
+        bound![
             uuid,
             now,
-            by.user,
-            by.host,
-            by.folder,
-            git.name,
-            git.email,
-            git.commit,
+            by.user.as_deref(),
+            by.host.as_deref(),
+            by.folder.as_deref(),
+            git.name.as_deref(),
+            git.email.as_deref(),
+            git.commit.as_deref(),
             git.is_dirty,
-            command,
-            by.filter,
+            &command,
+            by.filter.as_deref(),
             env!("CARGO_PKG_VERSION"),
-            by.recipe.as_ref().map(ToString::to_string),
-            settings,
+            recipe.as_deref(),
+            settings.as_deref(),
         ],
     )?;
     Ok(())

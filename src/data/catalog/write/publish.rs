@@ -1,20 +1,22 @@
 //! Publishes a stage as a version: one short transaction, before which nothing is visible.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use uuid::Uuid;
 
 use super::connection::Writing;
 use super::error::Refused;
 use super::jobs::{self, JobDone};
-use super::naming::{self, now};
+use super::naming::{self, Places, now};
 use super::{preview, provenance};
 use crate::catalog::Provenance;
+use crate::catalog::ask::{Ask, Bound, Write, bound};
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
 use crate::catalog::versions::{self, COMPLETE};
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
+use dcfs_core::time::Timestamp;
 use dcfs_core::version::{Bump, Version};
 
 /// The metadata of a new version.
@@ -38,7 +40,17 @@ pub struct Publication<'a> {
     pub job: Option<&'a JobDone<'a>>,
 }
 
-/// The choice of a version's number.
+/// What a version keeps that is copied from another catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied<'a> {
+    pub uuid: &'a str,
+    pub created_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// Whether anything is known of who saved it: DataChain notes nothing.
+    pub has_provenance: bool,
+}
+
+/// Which number a version gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// The next above every number ever used; 1.0.0 for the first version.
@@ -58,11 +70,34 @@ pub struct Saved {
     pub size: Option<u64>,
 }
 
-/// Facts about the rows, computed before the lock is taken.
-struct Counted {
-    rows: u64,
-    size: Option<i64>,
-    preview: String,
+/// What is known of the rows before the lock is taken.
+pub struct Counted {
+    pub rows: u64,
+    pub size: Option<i64>,
+    pub preview: String,
+}
+
+/// Where the rows of a version that is registered are.
+pub trait Staged: Places {
+    /// Gives the stage's table the name of the version's.
+    fn becomes(&self, table: &str) -> Result<(), Error>;
+}
+
+/// A stage in SQLite, within the transaction that names it.
+struct Tables<'t>(&'t Transaction<'t>, &'t str);
+
+impl Places for Tables<'_> {
+    fn has_table(&self, table: &str) -> Result<bool, Error> {
+        self.0.has_table(table)
+    }
+}
+
+impl Staged for Tables<'_> {
+    fn becomes(&self, table: &str) -> Result<(), Error> {
+        let quoted = identifier(table).ok_or_else(|| Refused::TableInTheWay(table.to_owned()))?;
+        let Self(write, stage) = self;
+        Ok(write.execute_batch(&format!("ALTER TABLE \"{stage}\" RENAME TO {quoted}"))?)
+    }
 }
 
 /// See [`super::Stage::publish`].
@@ -70,10 +105,13 @@ pub fn publish(
     writing: &mut Writing,
     stage: &str,
     layout: &Layout,
-    publication: &Publication<'_>,
+    (publication, copied): (&Publication<'_>, Option<&Copied<'_>>),
 ) -> Result<Saved, Error> {
     let counted = count(writing.connection(), stage, layout)?;
-    writing.brief(|write| register(write, stage, layout, &counted, publication))
+    let uuid = uuid_of(copied);
+    writing.brief(|write| {
+        register(write, &Tables(write, stage), layout, (&uuid, &counted), (publication, copied))
+    })
 }
 
 fn count(connection: &Connection, stage: &str, layout: &Layout) -> Result<Counted, Error> {
@@ -94,17 +132,16 @@ fn whole(high: i64, low: i64) -> Option<i64> {
     i64::try_from((i128::from(high) << 32) + i128::from(low)).ok()
 }
 
-/// Registers everything: the dataset, the number, the table's name, the version, its parents, who
-/// saved it.
-fn register(
-    write: &Transaction<'_>,
-    stage: &str,
+/// All of it: the dataset, the number, the table's name, the version, its parents, who saved it.
+pub fn register(
+    write: &dyn Write,
+    stage: &dyn Staged,
     layout: &Layout,
-    counted: &Counted,
-    publication: &Publication<'_>,
+    (uuid, counted): (&str, &Counted),
+    (publication, copied): (&Publication<'_>, Option<&Copied<'_>>),
 ) -> Result<Saved, Error> {
     let name = publication.name;
-    match name.is_listing() {
+    match name.is_listing() || copied.is_some() {
         true => naming::neighbours(write, name)?,
         false => naming::check(write, name)?,
     }
@@ -114,48 +151,58 @@ fn register(
     let now = now();
     let dataset = dataset(write, layout, publication, &now)?;
     let highest = naming::highest(write, dataset)?;
-    let (version, table) = naming::numbered(write, name, highest, publication.number)?;
-    let quoted = identifier(&table).ok_or_else(|| Refused::TableInTheWay(table.clone()))?;
-    write.execute_batch(&format!("ALTER TABLE \"{stage}\" RENAME TO {quoted}"))?;
-    let uuid = Uuid::new_v4().to_string();
+    let (version, table) = naming::numbered(stage, name, highest, publication.number)?;
     let size = counted.size;
-    write.execute(
+    let was = |time: Option<Timestamp>| time.map_or_else(|| now.clone(), Timestamp::catalog);
+    let created = copied.map_or_else(|| now.clone(), |copied| was(copied.created_at));
+    let finished = copied.map_or_else(|| now.clone(), |copied| was(copied.finished_at));
+    let id = write.insert(
         "INSERT INTO datasets_versions (uuid, dataset_id, version, status, feature_schema, created_at, \
          finished_at, error_message, error_stack, script_output, num_objects, size, preview, sources, \
          query_script, schema, pending_metadata_drop) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, '', '', '', ?7, ?8, ?9, '', ?10, ?11, 0)",
-        params![
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', '', '', ?8, ?9, ?10, '', ?11, ?12, ?13) RETURNING id",
+        bound![
             uuid,
             dataset,
-            version.to_string(),
+            &version.to_string(),
             COMPLETE,
-            layout.features,
-            now,
+            &layout.features,
+            &created,
+            &finished,
             counted.rows.cast_signed(),
             size,
-            counted.preview,
+            &counted.preview,
             publication.script,
-            layout.types,
+            &layout.types,
+            false,
         ],
     )?;
-    let id = write.last_insert_rowid();
     parents(write, dataset, id, publication.parents)?;
-    provenance::write(write, &uuid, &now, publication.provenance)?;
+    if copied.is_none_or(|copied| copied.has_provenance) {
+        provenance::write(write, uuid, &created, publication.provenance)?;
+    }
     if let Some(job) = publication.job {
         jobs::published(write, id, &format!("{}@{version}", name.whole()), job)?;
     }
+    // Last: between a name given on a server and the end of the transaction nothing else is asked.
+    stage.becomes(&table)?;
     Ok(Saved {
         id: VersionId::from_catalog(id),
         dataset: name.clone(),
         version,
-        uuid,
+        uuid: uuid.to_owned(),
         rows: counted.rows,
         size: size.and_then(|size| size.try_into().ok()),
     })
 }
 
-/// Fails if another version was saved, or this one was removed, since it was read.
-fn still_latest(write: &Transaction<'_>, name: &DatasetName, upon: VersionId) -> Result<(), Error> {
+/// The uuid of a version that is saved.
+pub fn uuid_of(copied: Option<&Copied<'_>>) -> String {
+    copied.map_or_else(|| Uuid::new_v4().to_string(), |copied| copied.uuid.to_owned())
+}
+
+/// Refuses where another version was saved, or this one was removed, since it was looked at.
+fn still_latest(write: &dyn Ask, name: &DatasetName, upon: VersionId) -> Result<(), Error> {
     match versions::latest(write, name)? {
         Some(latest) if latest.id == upon => Ok(()),
         _ => Err(Refused::Overtaken(name.clone()).into()),
@@ -164,7 +211,7 @@ fn still_latest(write: &Transaction<'_>, name: &DatasetName, upon: VersionId) ->
 
 /// The key of the dataset, which is created if it does not exist.
 fn dataset(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     layout: &Layout,
     publication: &Publication<'_>,
     now: &str,
@@ -172,101 +219,98 @@ fn dataset(
     let name = publication.name;
     let project = project(write, &name.namespace, &name.project, now)?;
     let sql = "SELECT id FROM datasets WHERE project_id = ?1 AND name = ?2";
-    let found = write.query_row(sql, params![project, name.name], |row| row.get(0)).optional()?;
-    let id = match found {
+    let id = match key(write, sql, bound![project, &name.name])? {
         Some(id) => id,
-        None => {
-            write.execute(
-                "INSERT INTO datasets (uuid, project_id, name, attrs, status, feature_schema, created_at, \
-                 finished_at, error_message, error_stack, script_output, sources, query_script, schema) \
-                 VALUES (?1, ?2, ?3, '[]', ?4, ?5, ?6, ?6, '', '', '', '', ?7, ?8)",
-                params![
-                    Uuid::new_v4().to_string(),
-                    project,
-                    name.name,
-                    COMPLETE,
-                    layout.features,
-                    now,
-                    publication.script,
-                    layout.types,
-                ],
-            )?;
-            write.last_insert_rowid()
-        }
+        None => write.insert(
+            "INSERT INTO datasets (uuid, project_id, name, attrs, status, feature_schema, created_at, \
+             finished_at, error_message, error_stack, script_output, sources, query_script, schema) \
+             VALUES (?1, ?2, ?3, '[]', ?4, ?5, ?6, ?6, '', '', '', '', ?7, ?8) RETURNING id",
+            bound![
+                &Uuid::new_v4().to_string(),
+                project,
+                &name.name,
+                COMPLETE,
+                &layout.features,
+                now,
+                publication.script,
+                &layout.types,
+            ],
+        )?,
     };
     say(write, id, publication.description, publication.attrs)?;
     Ok(id)
 }
 
-/// Changes the description of a dataset.
+/// The first value of an answer.
+fn key(tables: &dyn Ask, sql: &str, bound: &[Bound<'_>]) -> Result<Option<i64>, Error> {
+    Ok(tables.first(sql, bound)?.and_then(|row| row.integer(0)))
+}
+
+/// Changes what is said of a dataset.
 pub fn say(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     dataset: i64,
     description: Option<&str>,
     attrs: Option<&[String]>,
 ) -> Result<(), Error> {
     if let Some(description) = description {
         let sql = "UPDATE datasets SET description = ?2 WHERE id = ?1";
-        write.execute(sql, params![dataset, description])?;
+        write.run(sql, bound![dataset, description])?;
     }
     if let Some(attrs) = attrs {
         let attrs = serde_json::Value::from(attrs).to_string();
-        write.execute("UPDATE datasets SET attrs = ?2 WHERE id = ?1", params![dataset, attrs])?;
+        write.run("UPDATE datasets SET attrs = ?2 WHERE id = ?1", bound![dataset, &attrs])?;
     }
     Ok(())
 }
 
-/// The key of a project, which is created if it does not exist.
-pub fn project(
-    write: &Transaction<'_>,
-    namespace: &str,
-    project: &str,
-    now: &str,
-) -> Result<i64, Error> {
-    write.execute(
-        "INSERT INTO namespaces (uuid, name, description, created_at) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT DO NOTHING",
-        params![
-            Uuid::new_v4().to_string(),
-            namespace,
-            (namespace == "system").then_some("System namespace"),
-            now
-        ],
-    )?;
-    let within: i64 =
-        write.query_row("SELECT id FROM namespaces WHERE name = ?1", [namespace], |row| {
-            row.get(0)
-        })?;
-    write.execute(
-        "INSERT INTO projects (uuid, name, description, created_at, namespace_id) \
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-        params![
-            Uuid::new_v4().to_string(),
-            project,
-            (project == "listing").then_some("Listing project"),
-            now,
-            within
-        ],
-    )?;
-    let sql = "SELECT id FROM projects WHERE namespace_id = ?1 AND name = ?2";
-    Ok(write.query_row(sql, params![within, project], |row| row.get(0))?)
+/// The key of a project, which is made where there is none.
+pub fn project(write: &dyn Write, namespace: &str, project: &str, now: &str) -> Result<i64, Error> {
+    let find = "SELECT id FROM namespaces WHERE name = ?1";
+    let within = match key(write, find, bound![namespace])? {
+        Some(within) => within,
+        None => {
+            let said = (namespace == "system").then_some("System namespace");
+            write.insert(
+                "INSERT INTO namespaces (uuid, name, description, created_at) \
+                 VALUES (?1, ?2, ?3, ?4) RETURNING id",
+                bound![&Uuid::new_v4().to_string(), namespace, said, now],
+            )?
+        }
+    };
+    let find = "SELECT id FROM projects WHERE namespace_id = ?1 AND name = ?2";
+    match key(write, find, bound![within, project])? {
+        Some(id) => Ok(id),
+        None => {
+            let said = (project == "listing").then_some("Listing project");
+            write.insert(
+                "INSERT INTO projects (uuid, name, description, created_at, namespace_id) \
+                 VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
+                bound![&Uuid::new_v4().to_string(), project, said, now, within],
+            )
+        }
+    }
 }
 
 /// In `datasets_dependencies`, the *source* is the child. A parent that was deleted is left out.
 fn parents(
-    write: &Transaction<'_>,
+    write: &dyn Write,
     dataset: i64,
     version: i64,
     parents: &[VersionId],
 ) -> Result<(), Error> {
+    let of = "SELECT dataset_id FROM datasets_versions WHERE id = ?1";
     let sql = "INSERT INTO datasets_dependencies \
                (source_dataset_id, source_dataset_version_id, dataset_id, dataset_version_id) \
-               SELECT ?1, ?2, v.dataset_id, v.id FROM datasets_versions v WHERE v.id = ?3";
+               VALUES (?1, ?2, ?3, ?4)";
     let mut told: Vec<VersionId> = Vec::new();
     for parent in parents {
-        if !told.contains(parent) {
-            told.push(*parent);
-            write.prepare_cached(sql)?.execute(params![dataset, version, parent.key()])?;
+        if told.contains(parent) {
+            continue;
+        }
+        told.push(*parent);
+        if let Some(of) = key(write, of, bound![parent.key()])? {
+            write.run(sql, bound![dataset, version, of, parent.key()])?;
         }
     }
     Ok(())

@@ -4,10 +4,8 @@
 //! the catalog can forge nothing. Rows are found by the version's uuid, so they survive a rename
 //! and are part of a copied catalog.
 
-use rusqlite::{Transaction, params};
-
 use super::naming::now;
-use crate::catalog::ask::{Answer, Ask, Bound};
+use crate::catalog::ask::{Answer, Ask, Bound, Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use crate::catalog::{Digest, SharedName};
@@ -21,19 +19,22 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_shared (\
 /// The most rows that are read: a few for every version, and one for every stored filter.
 const MOST: usize = 1_000_000;
 
-/// Records the digest of what is shared under `name`.
-pub fn note(write: &Transaction<'_>, uuid: &str, name: &str, of: &Digest) -> Result<(), Error> {
-    write.execute_batch(CREATE)?;
-    let sql =
-        "INSERT OR REPLACE INTO dcfs_shared (uuid, name, digest, made_at) VALUES (?1, ?2, ?3, ?4)";
-    write.execute(sql, params![uuid, name, dcfs_core::hex::hex(of), now()])?;
+/// Notes the digest of what is shared under `name`.
+pub fn note(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<(), Error> {
+    if !Columns::of(write, TABLE)?.exist() {
+        write.define(CREATE)?;
+    }
+    let sql = "DELETE FROM dcfs_shared WHERE uuid = ?1 AND name = ?2";
+    write.run(sql, bound![uuid, name])?;
+    let sql = "INSERT INTO dcfs_shared (uuid, name, digest, made_at) VALUES (?1, ?2, ?3, ?4)";
+    write.run(sql, bound![uuid, name, &dcfs_core::hex::hex(of), &now()])?;
     Ok(())
 }
 
-/// Deletes all digests of a version.
-pub fn forget(write: &Transaction<'_>, uuid: &str) -> Result<(), Error> {
+/// Forgets all that is shared of a version.
+pub fn forget(write: &dyn Write, uuid: &str) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("uuid") {
-        write.execute("DELETE FROM dcfs_shared WHERE uuid = ?1", [uuid])?;
+        write.run("DELETE FROM dcfs_shared WHERE uuid = ?1", bound![uuid])?;
     }
     Ok(())
 }

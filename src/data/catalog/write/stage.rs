@@ -1,43 +1,45 @@
-//! Stages: tables without a version, filled with rows in short transactions.
+//! Rows on their way in: a table without a version, in SQLite or in ClickHouse.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::slice;
-use std::time::Instant;
 
-use super::connection::Writing;
-use super::error::Refused;
-use super::lock::Lock;
+use super::in_file::FileStage;
 use super::mix::Piece;
-use super::pace::Pace;
-use super::publish::{self, Publication, Saved};
-use super::{HELD, sweep};
+use super::publish::{Copied, Publication, Saved};
 use crate::catalog::VersionInfo;
-use crate::catalog::columns::identifier;
-use crate::catalog::error::Error;
+use crate::catalog::split::ServerStage;
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
+use dcfs_core::expr::sql::Sql;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::Layout;
 
-/// The prefix of stage tables; not `tmp_`, because DataChain's clean-up drops such tables while
-/// they are in use.
-pub const PREFIX: &str = "dcfs_stage_";
-
-/// The rows of a new version. If dropped without [`Stage::publish`], nothing is left.
+/// A new version's rows. Dropped without [`Stage::publish`], nothing is left.
 #[derive(Debug)]
-pub struct Stage<'w> {
-    pub(super) writing: &'w mut Writing,
-    layout: Layout,
-    lock: Option<Lock>,
-    pub(super) rows: u64,
-    turn: Option<Instant>,
-    pub(super) pace: Pace,
-    watch: Watch<'w>,
+pub struct Stage<'w>(Held<'w>);
+
+#[derive(Debug)]
+enum Held<'w> {
+    File(FileStage<'w>),
+    Servers(ServerStage<'w>),
 }
 
-/// A callback for the number of rows, called between transactions.
-struct Watch<'w>(Box<dyn Fn(u64) + 'w>);
+/// Columns of every table, where rows keep their values.
+pub const KEPT: [&str; 2] = ["sys__rand", "sys__id"];
+
+/// Who is told how many rows there are, now and then.
+pub struct Watch<'w>(Box<dyn Fn(u64) + 'w>);
+
+impl Watch<'_> {
+    pub fn nobody() -> Self {
+        Self(Box::new(|_| ()))
+    }
+
+    pub fn tell(&self, rows: u64) {
+        (self.0)(rows);
+    }
+}
 
 impl fmt::Debug for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,56 +48,48 @@ impl fmt::Debug for Watch<'_> {
 }
 
 impl<'w> Stage<'w> {
-    pub(super) fn begin(writing: &'w mut Writing, layout: Layout) -> Result<Self, Error> {
-        let mut columns = String::new();
-        for column in &layout.columns {
-            let refused = || Refused::Column(column.name.clone());
-            let quoted = identifier(&column.name).ok_or_else(refused)?;
-            columns += &format!(", {quoted} {}", column.declared);
-        }
-        let lock = Lock::new(writing.path())?;
-        let sql = format!(
-            "CREATE TABLE {} (sys__id INTEGER NOT NULL, \
-             sys__rand INTEGER DEFAULT (abs(random())) NOT NULL{columns}, PRIMARY KEY (sys__id))",
-            quoted(lock.id())
-        );
-        let watch = Watch(Box::new(|_| ()));
-        // From here on a failure drops the stage, and with it the table if it was created.
-        let stage = Self {
-            writing,
-            layout,
-            lock: Some(lock),
-            rows: 0,
-            turn: None,
-            pace: Pace::new(),
-            watch,
-        };
-        stage.writing.placed(|writing| writing.brief(|write| Ok(write.execute_batch(&sql)?)))?;
-        Ok(stage)
+    pub(super) fn in_file(stage: FileStage<'w>) -> Self {
+        Self(Held::File(stage))
     }
 
-    /// The shape of the rows.
+    pub(super) fn on_servers(stage: ServerStage<'w>) -> Self {
+        Self(Held::Servers(stage))
+    }
+
+    /// What the rows look like.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        match &self.0 {
+            Held::File(stage) => stage.layout(),
+            Held::Servers(stage) => stage.layout(),
+        }
     }
 
-    /// Calls `each` with the number of rows so far, now and then, while the write lock is free: it
-    /// may block.
+    /// Tells `each` the rows so far, now and then, while no lock is held: it may wait.
     pub fn watch(&mut self, each: impl Fn(u64) + 'w) {
-        self.watch = Watch(Box::new(each));
+        let watch = Watch(Box::new(each));
+        match &mut self.0 {
+            Held::File(stage) => stage.watch(watch),
+            Held::Servers(stage) => stage.watch(watch),
+        }
     }
 
-    /// Rows so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows`
-    /// should not block: the write lock may be held meanwhile.
+    /// Rows so far. On a server what was gathered here is sent first, for only there it shows which rows to copy are there.
     ///
     /// # Errors
-    /// A full disk, a catalog locked for long. Part of the batch may have been added: drop the
-    /// stage.
+    /// As [`Stage::insert`].
+    pub fn rows(&mut self) -> Result<u64> {
+        match &mut self.0 {
+            Held::File(stage) => Ok(stage.rows()),
+            Held::Servers(stage) => Ok(stage.rows()?),
+        }
+    }
+
+    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows` should not wait
+    /// on anything: the write lock may be held meanwhile.
+    ///
+    /// # Errors
+    /// A full disk, a catalog locked for long; on servers, a value that its column cannot hold. The rows of the batch may
+    /// be there in part: the stage is to be dropped.
     pub fn insert<'r, R: AsRef<[Cell<'r>]>>(
         &mut self,
         rows: impl IntoIterator<Item = R>,
@@ -103,11 +97,11 @@ impl<'w> Stage<'w> {
         self.mix(&[], &[], rows.into_iter().map(Piece::New))
     }
 
-    /// Copies rows of a version, in the given order, with their `sys__rand`. A column that the
-    /// version's table lacks is NULL. `ranges` should not block.
+    /// Copies rows of a version, in the order given, with their `sys__rand`. A column that the version's table lacks is
+    /// NULL. `ranges` should not wait on anything.
     ///
     /// # Errors
-    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile.
+    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile.
     pub fn copy(
         &mut self,
         of: &VersionInfo,
@@ -117,73 +111,70 @@ impl<'w> Stage<'w> {
         self.mix(slice::from_ref(of), &[], pieces)
     }
 
-    /// Publishes the rows as a version, in one short transaction.
+    /// Adds rows in the order given, some of them from the versions `of`. `pieces` should not wait on anything.
     ///
     /// # Errors
-    /// A refused name or number; as [`Stage::insert`]. Nothing was changed then.
-    pub fn publish(mut self, publication: &Publication<'_>) -> Result<Saved> {
-        let table = self.lock.as_ref().map(Lock::id).unwrap_or_default().to_owned();
-        let layout = std::mem::take(&mut self.layout);
-        let saved = self.writing.placed(|writing| {
-            publish::publish(writing, &format!("{PREFIX}{table}"), &layout, publication)
-        })?;
-        if let Some(lock) = self.lock.take() {
-            lock.end();
-        }
-        Ok(saved)
-    }
-
-    /// The stage's table, quoted for SQL.
-    pub(super) fn table(&self) -> String {
-        quoted(self.lock.as_ref().map(Lock::id).unwrap_or_default())
-    }
-
-    /// Begins a transaction if none is open.
-    pub(super) fn start(&mut self) -> Result<(), Error> {
-        if self.turn.is_none() {
-            self.writing.connection().execute_batch("BEGIN IMMEDIATE")?;
-            self.turn = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    /// Whether the lock has been held for as long as allowed.
-    pub(super) fn is_over(&self) -> bool {
-        self.turn.is_some_and(|since| since.elapsed() >= HELD)
-    }
-
-    /// Reports the number of rows so far.
-    pub(super) fn tell(&self) {
-        (self.watch.0)(self.rows);
-    }
-
-    pub(super) fn roll_back(&mut self) {
-        self.turn = None;
-        if !self.writing.connection().is_autocommit() {
-            self.writing.connection().execute_batch("ROLLBACK").ok();
+    /// As [`Stage::copy`].
+    pub fn mix<'r, R: AsRef<[Cell<'r>]>>(
+        &mut self,
+        of: &[VersionInfo],
+        columns: &[&str],
+        pieces: impl IntoIterator<Item = Piece<R>>,
+    ) -> Result<()> {
+        match &mut self.0 {
+            Held::File(stage) => stage.mix(of, columns, pieces),
+            Held::Servers(stage) => Ok(stage.mix(of, columns, pieces)?),
         }
     }
 
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
-        if self.turn.take().is_some() {
-            self.writing.connection().execute_batch("COMMIT")?;
-        }
-        Ok(())
-    }
-}
-
-/// Gives up an unpublished stage. A table that cannot be dropped now is left to the next writer.
-impl Drop for Stage<'_> {
-    fn drop(&mut self) {
-        let Some(lock) = self.lock.take() else { return };
-        self.roll_back();
-        if let Err(error) = sweep::one(self.writing, lock) {
-            tracing::debug!(%error, "a stage is left to the next writer");
+    /// Copies the rows of a version for which a filter is true that its engine was told (see [`crate::catalog::Catalog::split`]), in
+    /// the order of their ids; nothing of them is seen here. `false` where there is no such engine, and nothing was done.
+    ///
+    /// # Errors
+    /// As [`Stage::copy`].
+    pub fn select(&mut self, of: &VersionInfo, filter: &Sql) -> Result<bool> {
+        match &mut self.0 {
+            Held::File(_) => Ok(false),
+            Held::Servers(stage) => Ok(stage.select(of, filter)?),
         }
     }
-}
 
-/// The table of a stage, quoted for SQL.
-pub fn quoted(id: &str) -> String {
-    format!("\"{PREFIX}{id}\"")
+    /// Makes the rows a version, in one short transaction.
+    ///
+    /// # Errors
+    /// A name or a number that is refused; as [`Stage::insert`]. Then nothing was changed.
+    pub fn publish(self, publication: &Publication<'_>) -> Result<Saved> {
+        self.published(publication, None)
+    }
+
+    /// The same of a version that is copied from another catalog: its name is not judged, for it is one there.
+    ///
+    /// # Errors
+    /// As [`Stage::publish`].
+    pub fn publish_copy(self, publication: &Publication<'_>, copied: &Copied<'_>) -> Result<Saved> {
+        self.published(publication, Some(copied))
+    }
+
+    fn published(
+        self,
+        publication: &Publication<'_>,
+        copied: Option<&Copied<'_>>,
+    ) -> Result<Saved> {
+        match self.0 {
+            Held::File(stage) => stage.publish(publication, copied),
+            Held::Servers(stage) => Ok(stage.publish(publication, copied)?),
+        }
+    }
+
+    /// Adds rows that keep what they are known by: each has a cell for every column of the layout, then its `sys__rand`, then its
+    /// `sys__id`. A stage has only such rows, or none.
+    ///
+    /// # Errors
+    /// As [`Stage::insert`].
+    pub fn keep<'r, R: AsRef<[Cell<'r>]>>(
+        &mut self,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<()> {
+        self.mix(&[], &KEPT, rows.into_iter().map(Piece::New))
+    }
 }

@@ -3,9 +3,9 @@
 use rusqlite::params;
 
 use super::connection::Writing;
+use super::in_file::{PREFIX, quoted};
 use super::lock::{self, Lock};
 use super::pace::Pace;
-use super::stage::{PREFIX, quoted};
 use super::{HELD, REST};
 use crate::catalog::error::Error;
 
