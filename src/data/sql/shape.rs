@@ -100,6 +100,22 @@ impl<'o> Shape<'o> {
 
     /// A schema for printing rows: its database columns are the indices of the result's columns.
     pub fn schema(&self) -> Schema {
+        self.schema_of(&[])
+    }
+
+    /// Whether a column is typed by its values alone.
+    pub fn is_typed_by_values(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Value { value: None, .. }))
+    }
+
+    /// The same, with the types of the values that were seen in each column.
+    pub fn schema_of(&self, seen: &[Seen]) -> Schema {
+        let typed = |column: usize| match seen.get(column).map(|seen| seen.scalar()) {
+            Some(Scalar::Int) => ValueType::Int,
+            Some(Scalar::Float) => ValueType::Float,
+            Some(Scalar::Bytes) => ValueType::Bytes,
+            _ => ValueType::Text,
+        };
         let signals = self.parts.iter().map(|part| match part {
             Part::Taken { field, name, columns, .. } => {
                 let mut next = columns.clone();
@@ -115,7 +131,7 @@ impl<'o> Shape<'o> {
                 type_text: String::new(),
                 shape: FieldShape::Column {
                     column: column.to_string(),
-                    value: value.clone().unwrap_or(ValueType::Text),
+                    value: value.clone().unwrap_or_else(|| typed(*column)),
                 },
                 optional: true,
                 hidden: false,

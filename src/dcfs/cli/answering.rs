@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -176,6 +176,7 @@ impl Answering {
         let ready = engine.prepare(bound)?;
         let results = question::results(&ready.columns(), bound.results.as_deref());
         let shape = Shape::new(&results, &origins);
+        let scratch = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
         match &self.name {
             Some(name) => {
                 let parents: Vec<VersionId> = question.versions().map(|of| of.id).collect();
@@ -184,7 +185,7 @@ impl Answering {
                 save::tell(&saved, self.json, out)
             }
             None => match &self.output {
-                None => print(format, ready, &shape, terminal::width(&io::stdout()), out),
+                None => print(format, ready, &shape, &scratch, terminal::width(&io::stdout()), out),
                 Some(path) => {
                     if path.metadata().is_ok_and(|there| there.is_file()) && !self.force {
                         return Err(usage(format!(
@@ -194,7 +195,7 @@ impl Answering {
                     }
                     let file = WholeFile::create(path)?;
                     let mut inside = Output::file(file.file())?;
-                    print(format, ready, &shape, None, &mut inside)?;
+                    print(format, ready, &shape, &scratch, None, &mut inside)?;
                     inside.flush()?;
                     file.finish()
                 }
@@ -308,6 +309,7 @@ fn print(
     format: Format,
     ready: sql::Answer<'_>,
     shape: &Shape<'_>,
+    scratch: &Path,
     width: Option<usize>,
     out: &mut Output,
 ) -> Result<()> {
@@ -315,8 +317,8 @@ fn print(
         Format::Table => print_grid(ready, shape, width, out),
         Format::Jsonl => print_rows(RowFormat::Jsonl, (b"", b"", b""), ready, shape, out),
         Format::Json => print_rows(RowFormat::Jsonl, (b"[\n", b",\n", b"\n]\n"), ready, shape, out),
-        Format::Parquet => columnar::write(ready, shape, Encoding::Parquet, out).map(drop),
-        Format::Arrow => columnar::write(ready, shape, Encoding::Arrow, out).map(drop),
+        Format::Parquet => columnar::write(ready, shape, Encoding::Parquet, scratch, out).map(drop),
+        Format::Arrow => columnar::write(ready, shape, Encoding::Arrow, scratch, out).map(drop),
         Format::Csv => print_rows(RowFormat::Csv, (b"", b"", b""), ready, shape, out),
     }
 }

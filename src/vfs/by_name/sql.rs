@@ -124,7 +124,8 @@ fn answer(vfs: &Arc<Vfs>, text: &str, form: Form) -> Result<Vec<u8>> {
         })?,
         Form::Columns(encoding) => {
             let mut bounded = Bounded { bytes: Vec::new(), is_full: false };
-            let written = columnar::write(ready, &shape, encoding, &mut bounded);
+            let scratch = std::env::temp_dir();
+            let written = columnar::write(ready, &shape, encoding, &scratch, &mut bounded);
             if bounded.is_full {
                 return Err(Error::new(Kind::Invalid, TOO_LARGE));
             }
