@@ -1,4 +1,4 @@
-"""`dcfs csi` as called by the kubelet: gRPC over a socket, with messages numbered as in CSI's version 1."""
+"""`dcfs csi` as called by the kubelet: gRPC over a socket, with the messages and methods of the public `csi.proto`."""
 
 import os
 import subprocess
@@ -7,58 +7,15 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf.unknown_fields import UnknownFieldSet
 
+import csi_proto
 import mounts
 import sql
 
 pytestmark = [pytest.mark.mount, pytest.mark.root]
 
-TEXT, MESSAGE, ENUM, BOOL = 9, 11, 5, 8
-"""Types of fields, as `descriptor.proto` counts them; an enum is a number on the wire."""
-
-MESSAGES = {
-    "Empty": [],
-    "GetPluginInfoResponse": [("name", 1, TEXT), ("vendor_version", 2, TEXT)],
-    "ProbeResponse": [("ready", 1, ".google.protobuf.BoolValue")],
-    "NodeGetInfoResponse": [("node_id", 1, TEXT), ("max_volumes_per_node", 2, 3)],
-    "BlockVolume": [],
-    "MountVolume": [("fs_type", 1, TEXT), ("mount_flags", 2, TEXT)],
-    "AccessMode": [("mode", 1, ENUM)],
-    "VolumeCapability": [("block", 1, ".csi.v1.BlockVolume"), ("mount", 2, ".csi.v1.MountVolume"), ("access_mode", 3, ".csi.v1.AccessMode")],
-    "NodePublishVolumeRequest": [
-        ("volume_id", 1, TEXT), ("publish_context", 2, dict), ("staging_target_path", 3, TEXT), ("target_path", 4, TEXT),
-        ("volume_capability", 5, ".csi.v1.VolumeCapability"), ("readonly", 6, BOOL), ("secrets", 7, dict), ("volume_context", 8, dict),
-    ],
-    "NodeUnpublishVolumeRequest": [("volume_id", 1, TEXT), ("target_path", 2, TEXT)],
-}  # fmt: skip
-
-
-def classes():
-    """The messages as classes."""
-    file = descriptor_pb2.FileDescriptorProto(name="csi.proto", package="csi.v1", syntax="proto3")
-    file.dependency.append("google/protobuf/wrappers.proto")
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind in fields:
-            added = message.field.add(name=field, number=number, label=1)
-            if kind is dict:
-                entry = message.nested_type.add(name="".join(part.title() for part in field.split("_")) + "Entry")
-                entry.options.map_entry = True
-                entry.field.add(name="key", number=1, type=TEXT, label=1)
-                entry.field.add(name="value", number=2, type=TEXT, label=1)
-                added.type, added.label, added.type_name = MESSAGE, 3, f".csi.v1.{name}.{entry.name}"
-            elif isinstance(kind, str):
-                added.type, added.type_name = MESSAGE, kind
-            else:
-                added.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"csi.v1.{name}")) for name in MESSAGES}
-
-
-CSI = classes()
+CSI, METHODS = csi_proto.load()
 
 
 class Plugin:
@@ -67,10 +24,12 @@ class Plugin:
     def __init__(self, channel):
         self.channel = channel
 
-    def call(self, method, request=None, answer="Empty"):
-        request = request or CSI["Empty"]()
-        to_bytes = type(request).SerializeToString
-        ask = self.channel.unary_unary(f"/csi.v1.{method}", to_bytes, CSI[answer].FromString)
+    def call(self, method, request=None):
+        # One that no version of CSI has is asked with the first message that comes.
+        asks, answers = METHODS.get(method, ("ProbeRequest", "ProbeResponse"))
+        request = request or CSI[asks]()
+        assert type(request) is CSI[asks]
+        ask = self.channel.unary_unary(f"/csi.v1.{method}", CSI[asks].SerializeToString, CSI[answers].FromString)
         return ask(request, timeout=60, wait_for_ready=True)
 
     def fails(self, method, request=None):
@@ -87,7 +46,7 @@ class Plugin:
 
 
 def publishing(target, volume="v1", secrets=(), **attributes):
-    capability = {"mount": {}, "access_mode": {"mode": 1}}
+    capability = {"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}
     return CSI["NodePublishVolumeRequest"](
         volume_id=volume, target_path=str(target), volume_capability=capability, readonly=True, volume_context=attributes, secrets=dict(secrets)
     )
@@ -121,14 +80,34 @@ def catalogs(small_catalog, tmp_path):
 
 def test_it_says_who_it_is(dcfs, catalogs, tmp_path):
     with plugin(dcfs, catalogs, tmp_path / "plugin") as node:
-        info = node.call("Identity/GetPluginInfo", answer="GetPluginInfoResponse")
+        info = node.call("Identity/GetPluginInfo")
         assert info.name == "csi.dcfs" and dcfs.ok("--version").split()[1] == info.vendor_version
-        node.call("Identity/GetPluginCapabilities")
-        assert node.call("Identity/Probe", answer="ProbeResponse").ready.value is True
-        node.call("Node/NodeGetCapabilities")
-        assert node.call("Node/NodeGetInfo", answer="NodeGetInfoResponse").node_id == "node-1"
-        for missing in ["Node/NodeStageVolume", "Controller/CreateVolume", "Nothing/AtAll"]:
-            assert node.fails(missing)[0] == "UNIMPLEMENTED"
+        assert not node.call("Identity/GetPluginCapabilities").capabilities, "no controller, no topology"
+        assert node.call("Identity/Probe").ready.value is True
+        assert not node.call("Node/NodeGetCapabilities").capabilities, "nothing is staged, measured or expanded"
+        assert node.call("Node/NodeGetInfo").node_id == "node-1"
+        answered = {"GetPluginInfo", "GetPluginCapabilities", "Probe", "NodeGetCapabilities", "NodeGetInfo", "NodePublishVolume", "NodeUnpublishVolume"}
+        missing = [method for method in METHODS if method.split("/")[1] not in answered]
+        assert "Node/NodeStageVolume" in missing and "Controller/CreateVolume" in missing
+        for method in [*missing, "Nothing/AtAll"]:
+            assert node.fails(method)[0] == "UNIMPLEMENTED", method
+
+
+def test_all_that_is_sent_is_read_by_the_public_proto(dcfs, catalogs, tmp_path):
+    """No field of an answer is one that `csi.proto` does not know, and a request that sets all of its fields is read."""
+    with plugin(dcfs, catalogs, tmp_path / "plugin") as node:
+        for method in ["Identity/GetPluginInfo", "Identity/Probe", "Node/NodeGetInfo"]:
+            answer = node.call(method)
+            assert answer.ListFields() and len(UnknownFieldSet(answer)) == 0, method
+        target = tmp_path / "target"
+        full = publishing(target, secrets={"AWS_REGION": "eu-central-1"}, catalog="a")
+        full.publish_context["a"] = "b"
+        full.staging_target_path = str(tmp_path / "staging")
+        mount = full.volume_capability.mount
+        mount.fs_type, mount.volume_mount_group = "fuse", "1000"
+        node.call("Node/NodePublishVolume", full)
+        assert "few" in os.listdir(target / "datasets")
+        node.unpublish(target)
 
 
 def test_a_volume_comes_and_goes(dcfs, catalogs, tmp_path):

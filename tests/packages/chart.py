@@ -1,0 +1,40 @@
+"""The chart through Helm's own code: linted, and rendered with the values that people set, each into a file of FOLDER for a schema to check.
+
+    tests/packages/chart.py CHART FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import helm_python
+
+WARNING = 2
+
+VALUES = {
+    "usual": {},
+    "csi": {"csi": {"enabled": True}, "mount": {"enabled": False}},
+    "all": {
+        "csi": {"enabled": True, "kubelet": "/var/lib/k0s/kubelet"},
+        "image": {"repository": "registry.example/dcfs", "tag": "1.2.3"},
+        "config": '["s3://bucket"]\nregion = "eu-central-1"\n',
+        "credentialsSecret": "keys",
+        "options": ["--allow-uri=s3://a b", '--region="x": {y}'],
+        "nodeSelector": {"gpu": "yes"},
+        "tolerations": [{"operator": "Exists"}],
+    },
+}
+
+
+def main(chart, folder):
+    loaded = helm_python.Chart.load(chart)
+    for name, values in VALUES.items():
+        found = helm_python.lint(chart, values, strict=True)
+        wrong = [message for message in found["messages"] if message["severity"] >= WARNING]
+        assert not wrong and not found["errors"], f"{name}: {wrong} {found['errors']}"
+        rendered = loaded.render(values, name="release", namespace="default", is_install=True)
+        parts = [text for _, text in sorted(rendered.items()) if text.strip()]
+        assert parts, f"{name}: nothing is rendered"
+        Path(folder, f"{name}.yaml").write_text("\n---\n".join(parts))
+
+
+main(*sys.argv[1:])
