@@ -31,8 +31,8 @@ pub enum Error {
     MemberSize { place: String, row: u64, location: u64 },
     /// Offsets in decompressed data say nothing about the archive's own bytes.
     #[error(
-        "`{place}` is compressed, and the row records its member by an offset in the decompressed data; unpack the archive and \
-         index it again"
+        "`{place}` is compressed, and the row records its member by an offset in the decompressed data, or it is no tar; unpack \
+         the archive and index it again"
     )]
     Compressed { place: String },
     /// A member outside its archive.

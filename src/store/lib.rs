@@ -367,7 +367,7 @@ impl Stores {
         let object = self.object(store, wanted.recorded);
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
-            let object = self.of_archive(object, archive.as_ref(), whole);
+            let object = self.of_archive(object, archive.as_ref(), (base, whole));
             return Source::Remote(stream::Stream::new(object, base, size, memory));
         };
         let known =
@@ -395,7 +395,7 @@ impl Stores {
     fn cached(&self, known: Arc<Kept>, held: Held) -> Source {
         let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
         let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
-        let object = self.of_archive(object, known.archive.as_ref(), known.whole);
+        let object = self.of_archive(object, known.archive.as_ref(), (known.base, known.whole));
         let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
         Source::Cached { known, entry, stream }
     }
@@ -405,10 +405,10 @@ impl Stores {
         &self,
         object: Arc<dyn stream::Ranges>,
         archive: Option<&String>,
-        size: u64,
+        part: (u64, u64),
     ) -> Arc<dyn stream::Ranges> {
         match archive {
-            Some(archive) => Arc::new(self.archives.checked(object, archive.clone(), size)),
+            Some(archive) => Arc::new(self.archives.checked(object, archive.clone(), part)),
             None => object,
         }
     }

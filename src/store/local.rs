@@ -72,12 +72,8 @@ impl File {
             Ok(file)
         })?;
         let seen = seen.expect("a file that was opened was checked");
-        if (base, size) != (0, seen.size) {
-            let mut beginning = [0; plain::BLOCK];
-            let read = file.read_at(&mut beginning, 0).unwrap_or(0);
-            if plain::is_compressed(&beginning[..read]) {
-                return Err(Error::Compressed { place });
-            }
+        if (base, size) != (0, seen.size) && !is_plain(&file, base) {
+            return Err(Error::Compressed { place });
         }
         Ok(Self { place, file: Arc::new(file), seen, base, size })
     }
@@ -138,6 +134,19 @@ impl State {
     fn of(meta: &fs::Metadata) -> Self {
         let (id, modified) = ((meta.dev(), meta.ino()), (meta.mtime(), meta.mtime_nsec()));
         Self { id, size: meta.len(), modified }
+    }
+}
+
+/// Whether the bytes of a member that begins at `base` are in an archive as they are.
+fn is_plain(archive: &fs::File, base: u64) -> bool {
+    let mut block = [0; plain::BLOCK];
+    let read = archive.read_at(&mut block, 0).unwrap_or(0);
+    match plain::Verdict::of(&block[..read]) {
+        plain::Verdict::Plain => true,
+        plain::Verdict::Compressed => false,
+        plain::Verdict::Unknown => plain::header_of(base).is_some_and(|header| {
+            archive.read_exact_at(&mut block, header.start).is_ok() && plain::is_header(&block)
+        }),
     }
 }
 
@@ -302,12 +311,29 @@ mod tests {
                 assert_eq!(file.read(offset, length).unwrap(), bytes, "{name} {offset} {length}");
             }
         }
-        let whole = Recorded { size: 5, ..Recorded::default() };
-        let path = folder.path.join("a");
-        let member = File::open("a".into(), &path, &whole, (1, 3), &folder.rules).unwrap();
+        let path = folder.path.join("tar");
+        fs::write(&path, [plain::header(b"x"), b"ello".to_vec()].concat()).unwrap();
+        let whole = Recorded { size: 516, ..Recorded::default() };
+        let member = File::open("tar".into(), &path, &whole, (512, 3), &folder.rules).unwrap();
         assert_eq!(member.read(0, 99).unwrap(), "ell");
         assert_eq!(member.read(2, 99).unwrap(), "l");
         assert_eq!(member.read(3, 99).unwrap(), "");
+    }
+
+    #[test]
+    fn a_member_of_what_is_no_tar_is_found_by_its_own_header() {
+        let folder = Folder::new();
+        let path = folder.path.join("tar");
+        // As of Brotli, whose streams begin with no magic number.
+        let noise = vec![0x1b; 512];
+        fs::write(&path, [noise, plain::header(b"x"), b"ello".to_vec()].concat()).unwrap();
+        let whole = Recorded { size: 1028, ..Recorded::default() };
+        let open = |base| File::open("tar".into(), &path, &whole, (base, 3), &folder.rules);
+        assert_eq!(open(1024).unwrap().read(0, 99).unwrap(), "ell");
+        for base in [0, 1, 512, 1023] {
+            let error = open(base).unwrap_err().to_string();
+            assert!(error.contains("is compressed"), "{base}: {error}");
+        }
     }
 
     #[test]

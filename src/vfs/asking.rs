@@ -158,10 +158,14 @@ impl Vfs {
     }
 
     /// Runs blocking work that replies by itself, in a turn of the caller; if no turn is free within the
-    /// timeout, it receives that error. It may take [`PATIENCE`] times the timeout longer; then it is
+    /// timeout, it receives that error. It may take [`PATIENCE`] times the timeout longer; then, or where who asks has `left`, it is
     /// cancelled.
-    pub async fn replying(&self, work: impl FnOnce(Result<()>) + Send + 'static) {
-        replying(&self.turns, self.timeout, work).await;
+    pub async fn replying(
+        &self,
+        work: impl FnOnce(Result<()>) + Send + 'static,
+        left: impl Future<Output = ()>,
+    ) {
+        replying(&self.turns, self.timeout, work, left).await;
     }
 
     /// The pack of a view, opened or built once for all concurrent callers, each of which waits no longer than
@@ -177,9 +181,11 @@ impl Vfs {
             return Ok(pack);
         }
         let (vfs, wanted) = (self.clone(), view.clone());
-        // In a task of its own: a caller that stops waiting must not cancel the build.
+        // In a task of its own: a caller that stops waiting must not cancel the build, unless nobody else waits.
         let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
+        let leaving = OnDrop(Some(|| self.packs.leave(&view.of)));
         let built = bounded(self.timeout, build).await;
+        leaving.disarm();
         if built.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
             let (vfs, wanted) = (self.clone(), view.clone());
             let patience = self.timeout.saturating_mul(PATIENCE);
@@ -232,8 +238,14 @@ async fn replying(
     turns: &Turns,
     timeout: Duration,
     work: impl FnOnce(Result<()>) + Send + 'static,
+    left: impl Future<Output = ()>,
 ) {
-    let Ok(right) = tokio::time::timeout(timeout, turns.take(Turn::Any)).await else {
+    let mut left = std::pin::pin!(left);
+    let right = tokio::select! {
+        right = tokio::time::timeout(timeout, turns.take(Turn::Any)) => right,
+        () = &mut left => return work(Err(Error::Left.into())),
+    };
+    let Ok(right) = right else {
         return work(Err(Error::Timeout(timeout.as_secs()).into()));
     };
     let flag = Flag::default();
@@ -243,13 +255,16 @@ async fn replying(
         drop(right);
     });
     let longest = timeout.saturating_mul(1 + PATIENCE);
-    if tokio::time::timeout(longest, task).await.is_err() {
-        flag.cancel();
+    tokio::select! {
+        _ = task => {}
+        () = tokio::time::sleep(longest) => flag.cancel(),
+        () = left => flag.cancel(),
     }
 }
 
 /// [`bounded`], for blocking work. It continues for [`PATIENCE`] times the timeout, in case it is requested
-/// again; then it is cancelled, so that endless work does not occupy a thread for ever.
+/// again; then it is cancelled, so that endless work does not occupy a thread for ever. Dropped, as where who asked is killed, it is told
+/// at once.
 async fn blocking<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -257,7 +272,9 @@ async fn blocking<T: Send + 'static>(
     let flag = Flag::default();
     let own = flag.clone();
     let task = tokio::task::spawn_blocking(move || cancel::within(Some(own), work));
+    let leaving = OnDrop(Some(|| flag.cancel()));
     let answer = bounded(timeout, task).await;
+    leaving.disarm();
     if answer.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
         tokio::spawn(async move {
             tokio::time::sleep(timeout.saturating_mul(PATIENCE)).await;
@@ -265,6 +282,23 @@ async fn blocking<T: Send + 'static>(
         });
     }
     answer
+}
+
+/// Does something when it is dropped before it is disarmed.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
 }
 
 /// Waits for a task, no longer than `timeout`. The task continues in any case.
@@ -295,11 +329,35 @@ mod tests {
             let work = move |turn: Result<()>| {
                 tell.send(turn.err().map(|error| error.kind())).expect("heard");
             };
-            replying(&turns, soon, work).await;
+            replying(&turns, soon, work, std::future::pending()).await;
             let answer = told.recv_timeout(Duration::from_secs(20)).expect("it replied");
             assert_eq!(answer, want);
             taken.pop();
         }
+    }
+
+    #[tokio::test]
+    async fn work_that_is_left_ends_at_once() {
+        let long = Duration::from_secs(3600);
+        let (tell, told) = mpsc::channel();
+        let ends = |tell: mpsc::Sender<()>| {
+            move || {
+                while cancel::check().is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                tell.send(()).expect("heard");
+            }
+        };
+        let soon = Duration::from_millis(20);
+        let work = ends(tell.clone());
+        let asked = blocking(long, move || Ok(work()));
+        assert!(tokio::time::timeout(soon, asked).await.is_err(), "who asked left");
+        let work = ends(tell);
+        replying(&Turns::default(), long, move |_| work(), tokio::time::sleep(soon)).await;
+        let ended = tokio::task::spawn_blocking(move || {
+            (0..2).all(|_| told.recv_timeout(Duration::from_secs(20)).is_ok())
+        });
+        assert!(ended.await.expect("no panic"), "both ended");
     }
 
     #[tokio::test]

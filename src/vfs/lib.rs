@@ -116,6 +116,9 @@ pub enum Error {
     /// A build or a query that continues in the background.
     #[error("not ready within {0} s (`--timeout`); the work continues, try again")]
     Timeout(u64),
+    /// The process that asked is being killed: nobody reads this.
+    #[error("who asked was killed")]
+    Left,
     /// A task died; its panic is in the log.
     #[error("the work on it was interrupted: {0}")]
     Lost(String),
@@ -132,6 +135,7 @@ impl From<Error> for error::Error {
             Error::Unknown(_) | Error::Mismatch { .. } => Kind::Stale,
             Error::Wrong(..) | Error::Deep(_) => Kind::Invalid,
             Error::Timeout(_) => Kind::Busy,
+            Error::Left => Kind::Interrupted,
             Error::Lost(_) => Kind::Broken,
         };
         Self::new(kind, error)

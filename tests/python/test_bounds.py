@@ -1,6 +1,7 @@
 """The resources that a stranger's catalog, or a reader, can make dcfs use: memory, processor, disk, pages, log."""
 
 import os
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -122,6 +123,38 @@ def test_work_on_an_endless_table_ends(dcfs, small_catalog, tmp_path):
     # Rows are read in order, and refused as soon as their ids decrease.
     refused = dcfs.run("count", "few", "--where", "file.size > 3", "--catalog", catalog)
     assert refused.returncode != 0 and "must ascend" in refused.stderr
+
+
+def test_counting_an_endless_table_ends(dcfs, small_catalog, tmp_path):
+    """Where a version's recorded count and its ids disagree its rows are counted, in steps that are bounded by the file."""
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+    with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+        assert db.execute("UPDATE datasets_versions SET num_objects = num_objects + 1").rowcount
+    assert dcfs.ok("count", "few", "--where", "file.size >= 0", "--catalog", catalog) == "9\n"
+    make_endless(catalog / ".datachain" / "db", "ds_local_local_few_1_0_0")
+    refused = dcfs.run("count", "few", "--where", "file.size > 3", "--catalog", catalog, "--cache-dir", tmp_path / "other")
+    assert refused.returncode != 0 and "take more steps than its size can explain" in refused.stderr, refused
+
+
+@pytest.mark.mount
+def test_a_reader_that_is_killed_ends_and_so_does_its_work(dcfs, small_catalog, tmp_path):
+    """Long before the time-out, of a server that never answers: the process, and the request that was made for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+        with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+            where = f"http://127.0.0.1:{server.getsockname()[1]}"
+            db.execute(f"UPDATE {sql.table_of('few')} SET file__source = ?", (where,))
+        with dcfs.mount(catalog, tmp_path / "mnt", "--timeout", "600s", "--prefetch", "off") as mount:
+            for signal in ["TERM", "INT", "KILL"]:
+                reader = subprocess.Popen(["cat", mount.datasets / "few/a/0.txt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                asked, _ = server.accept()
+                asked.settimeout(60)
+                assert asked.recv(65536).startswith(b"GET ")
+                subprocess.run(["kill", f"-{signal}", str(reader.pid)], check=True)
+                assert reader.wait(timeout=60) != 0
+                assert asked.recv(65536) == b"", "nobody waits for the answer any more"
+                asked.close()
 
 
 def test_a_script_of_a_megabyte_makes_no_large_page(dcfs, small_catalog, tmp_path):

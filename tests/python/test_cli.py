@@ -22,7 +22,7 @@ NOT_FOUND, USAGE = 1, 2
 def places(tmp_path, small_catalog):
     """Folders to go wrong with, by name."""
     folder = tmp_path / "places"
-    for name in ("empty", "full", "no_catalog", "text", "other_db", "damaged", "newer"):
+    for name in ("empty", "full", "no_catalog", "text", "other_db", "damaged", "newer", "older"):
         (folder / name).mkdir(parents=True)
     (folder / "file").write_text("x")
     (folder / "full" / "x").write_text("x")
@@ -30,13 +30,26 @@ def places(tmp_path, small_catalog):
     return folder
 
 
+OLD = """
+    CREATE TABLE datasets (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, feature_schema JSON, sources TEXT);
+    CREATE TABLE datasets_versions (id INTEGER PRIMARY KEY, uuid TEXT NOT NULL, dataset_id INTEGER NOT NULL, version INTEGER NOT NULL, status INTEGER NOT NULL);
+    CREATE TABLE datasets_dependencies (id INTEGER PRIMARY KEY);
+    CREATE TABLE jobs (id TEXT PRIMARY KEY);
+    CREATE TABLE ds_pets_1 (sys__id INTEGER PRIMARY KEY, file__path VARCHAR);
+"""
+"""As DataChain 0.14 made one: versions are whole numbers, and no table says which schema it is."""
+
+
 def make_bad_catalogs(folder, good):
     """Invalid files called `.datachain/db`."""
-    for name in ("text", "other_db", "damaged", "newer"):
+    for name in ("text", "other_db", "damaged", "newer", "older"):
         (folder / name / ".datachain").mkdir()
     (folder / "text" / ".datachain" / "db").write_text("this is no database\n" * 100)
     with sqlite3.connect(folder / "other_db" / ".datachain" / "db") as db:
         db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    with sqlite3.connect(folder / "older" / ".datachain" / "db") as db:
+        db.executescript(OLD)
     db.close()
     whole = (good / ".datachain" / "db").read_bytes()
     damaged = whole[:4096] + b"\xa5" * (len(whole) - 4096)
@@ -67,6 +80,9 @@ WRONG = [
     ("ls --catalog no_catalog", NOT_FOUND, "no_catalog"),
     ("ls --catalog text", None, "not a"),
     ("ls --catalog newer", None, "99"),
+    ("ls --catalog older", None, "of DataChain 0.14 or older"),
+    ("mount --catalog older empty", None, "of DataChain 0.14 or older"),
+    ("index file --save x --catalog older", None, "of DataChain 0.14 or older"),
     ("ls --catalog {good} nothing", NOT_FOUND, "nothing"),
     ("ls --catalog {good} fww", NOT_FOUND, "few"),
     ("schema --catalog {good} nothing", NOT_FOUND, "nothing"),
@@ -91,7 +107,7 @@ def test_what_is_wrong_is_said(dcfs, places, small_catalog, words, code, message
 
 def test_a_wrong_catalog_is_left_as_it_was(dcfs, places):
     before = sorted(places.rglob("*"))
-    for name in ("no_catalog", "text", "other_db", "damaged", "newer"):
+    for name in ("no_catalog", "text", "other_db", "damaged", "newer", "older"):
         dcfs.run("ls", "--catalog", places / name)
     after = [path for path in sorted(places.rglob("*")) if not path.name.endswith(("-wal", "-shm"))]
     assert after == before

@@ -114,7 +114,8 @@ def completed(dcfs, folder, *words):
 
 def test_filters_are_completed(dcfs, tmp_path):
     """Columns, and after a comparison the values of a column with few values."""
-    for label in ["pug", "shiba inu", "pug\u202e", "beagle"]:
+    # No shell is given what it would obey on the command line, whichever quotes are open.
+    for label in ["pug", "shiba inu", "pug\u202e", "beagle", "p$(touch x)", "p`touch x`", "p'; touch x; '", "s\"; touch x"]:
         (tmp_path / "photos" / label).mkdir(parents=True)
         (tmp_path / "photos" / label / "1.jpg").write_bytes(b"")
     dcfs.ok("index", "photos", "--save", "pets", "--with", "path:{label}/{n:int}.jpg", cwd=tmp_path)

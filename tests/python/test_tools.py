@@ -72,6 +72,15 @@ def test_find_by_size(shapes_mount):
     assert sorted(found[:-1]) == sorted(root + b"/" + p for p, s in sizes.items() if s.st_size)
 
 
+def test_walkers_that_trust_link_counts_miss_nothing(shapes_mount):
+    """A count of 1 says that it counts no folders; perl's File::Find takes 2 for a directory without any, where it trusts it."""
+    walk = "use File::Find; $File::Find::dont_use_nlink = 0; find(sub { print qq($File::Find::name\\0) if -f && !-l }, @ARGV)"
+    paths = run("perl", "-e", walk, shapes_mount.datasets).split(b"\0")[:-1]
+    assert len(paths) == len(contents(shapes_mount.datasets)) > 0
+    for folder, _, _ in os.walk(shapes_mount.path):
+        assert os.stat(folder).st_nlink == 1, folder
+
+
 def test_grep_r(shapes_mount):
     found = run("grep", "-rlZ", "bytes of", shapes_mount.datasets / "odd@1.0.0").split(b"\0")
     names = {os.path.basename(path) for path in found[:-1]}

@@ -326,6 +326,53 @@ def test_a_cache_that_others_could_change_is_refused(dcfs, small_catalog, place)
     assert count().returncode == 5 and "is a link" in count().stderr
 
 
+def test_files_without_names_may_lie_in_any_folder(dcfs, tmp_path):
+    """What `index` and `diff` do not hold in memory nobody else can open, so a cache that others could change does no harm to them."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    os.chmod(folder, 0o777)
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in "ab":
+        (files / name).write_text(name)
+        dcfs.ok("index", files, "--save", "two", "--catalog", tmp_path, "--cache-dir", folder / "cache")
+    assert "1 added" in dcfs.ok("diff", "two", "--catalog", tmp_path, "--cache-dir", folder / "cache")
+    assert os.listdir(folder / "cache") == []
+
+
+@pytest.mark.root
+def test_a_quota_of_the_machine_binds_its_users(dcfs, small_catalog, place):
+    """Whatever settings of their own users have; `/etc/dcfs/config.toml` is this test's, in a mount namespace of its own."""
+    machine, home = place / "etc" / "dcfs", place / "nobody"
+    machine.mkdir(parents=True)
+    home.mkdir()
+    (home / "config.toml").write_text("[mount]\ncache_size = '200G'\n")
+    give_away(home)
+    for folder in [small_catalog, small_catalog.parent]:
+        os.chmod(folder, 0o755)
+    environment = {**dcfs.environment, "HOME": str(home), "XDG_CACHE_HOME": str(home), "XDG_STATE_HOME": str(home), "DCFS_CONFIG": str(home / "config.toml")}
+
+    def run(quota, *words, user="nobody"):
+        (machine / "config.toml").write_text(quota)
+        command = 'mount -t overlay -o "lowerdir=$1:/etc" overlay /etc && shift && exec "$@"'
+        become = ["setpriv", f"--reuid={user}", "--clear-groups", "--"]
+        inside = ["unshare", "--mount", "sh", "-c", command, "-", place / "etc", *become, mounts.DCFS, *words]
+        return subprocess.run([*map(str, inside)], capture_output=True, text=True, env=environment)
+
+    count = ["cat", "few/a/0.txt", "--catalog", small_catalog, "--cache-size"]
+    told = run("[quota]\ncache_size = '1G'", *count, "2G")
+    assert told.returncode == 0 and "1G of fetched objects are kept: your quota by `/etc/dcfs/config.toml`" in told.stderr, told
+    assert run("[quota]\ncache_size = '1G'", *count, "512M").stderr == ""
+    assert run("[quota]\ncache_size = '1G'\n[quota.users]\nnobody = '4G'", *count, "2G").stderr == ""
+    assert "of which 1G are your quota" in run("[quota]\ncache_size = '1G'", "doctor", "--catalog", small_catalog).stdout
+    wrong = run("[quota]\ncache_size = 'much'", *count, "2G")
+    assert wrong.returncode == 2 and "`[quota]` in `/etc/dcfs/config.toml`: `much` is not a size" in wrong.stderr
+    # A quota that users give themselves is none.
+    (home / "config.toml").write_text("[quota]\ncache_size = '1T'\n")
+    wrong = run("", *count, "2G")
+    assert wrong.returncode == 2 and "`[quota]` counts in `/etc/dcfs/config.toml` alone" in wrong.stderr
+
+
 @pytest.mark.mount
 @pytest.mark.root
 def test_a_disk_that_can_keep_nothing_is_told(dcfs, small_catalog, tmp_path):

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,6 +57,9 @@ struct Slot {
     asked: Mutex<Instant>,
     /// Cancels its build.
     ended: Flag,
+    /// How many asked for it, and how many of these left before it was there.
+    askers: AtomicUsize,
+    leavers: AtomicUsize,
     /// The damaged pack that this slot replaces, to be removed from the disk first.
     stale: Option<Arc<Pack>>,
 }
@@ -68,7 +73,8 @@ impl Default for Slot {
 impl Slot {
     fn replacing(stale: Option<Arc<Pack>>) -> Self {
         let asked = Mutex::new(Instant::now());
-        Self { pack: OnceCell::new(), asked, ended: Flag::default(), stale }
+        let (askers, leavers) = (AtomicUsize::default(), AtomicUsize::default());
+        Self { pack: OnceCell::new(), asked, ended: Flag::default(), askers, leavers, stale }
     }
 
     fn asked(&self) -> MutexGuard<'_, Instant> {
@@ -150,6 +156,7 @@ impl Packs {
         loop {
             let slot = self.slot(of);
             *slot.asked() = Instant::now();
+            slot.askers.fetch_add(1, SeqCst);
             match slot.pack.get_or_init(|| self.open(of, &slot)).await {
                 Ok(pack) => return Ok(pack.clone()),
                 Err(failure) => {
@@ -169,6 +176,16 @@ impl Packs {
         let slot = self.slots().peek(&Key::of(of)).cloned();
         if let Some(slot) = slot.filter(|slot| slot.pack.get().is_none())
             && slot.asked().elapsed() >= patience
+        {
+            slot.ended.cancel();
+        }
+    }
+
+    /// One who asked for a pack stops waiting, though nobody will ask again: where all did, its build ends.
+    pub fn leave(&self, of: &VersionInfo) {
+        let slot = self.slots().peek(&Key::of(of)).cloned();
+        if let Some(slot) = slot.filter(|slot| slot.pack.get().is_none())
+            && slot.leavers.fetch_add(1, SeqCst) + 1 >= slot.askers.load(SeqCst)
         {
             slot.ended.cancel();
         }
@@ -350,6 +367,36 @@ mod tests {
             assert!(!build.is_finished(), "somebody asked just now");
             packs.give_up(&of, Duration::ZERO);
             build.await.expect("no panic").expect("built by who still asked");
+        });
+    }
+
+    #[test]
+    fn a_build_ends_when_the_last_who_waits_leaves() {
+        let (began, begun) = std::sync::mpsc::channel();
+        let packs = Arc::new(Packs::with(move |_| {
+            began.send(()).expect("heard");
+            while cancel::check().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(cancel::check().expect_err("ended").into())
+        }));
+        let of = version(1);
+        run(async {
+            let ask = || {
+                let (asked, wanted) = (packs.clone(), of.clone());
+                tokio::spawn(async move { asked.get(&wanted).await })
+            };
+            let builds = [ask(), ask()];
+            tokio::task::spawn_blocking(move || begun.recv()).await.expect("ran").expect("begun");
+            let slot = packs.slot(&of);
+            while slot.askers.load(SeqCst) < 2 {
+                tokio::task::yield_now().await;
+            }
+            packs.leave(&of);
+            assert!(!slot.ended.is_set(), "one still waits");
+            packs.leave(&of);
+            assert!(slot.ended.is_set());
+            builds.iter().for_each(|build| build.abort());
         });
     }
 

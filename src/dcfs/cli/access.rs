@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::options::{parse_duration, parse_size};
-use super::{CatalogArg, places, usage};
+use super::{CatalogArg, places, usage, warn};
 use crate::session::{FIRST_ANSWER, Session, TIMEOUT};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Result};
@@ -114,7 +114,7 @@ impl AccessArgs {
         Ok(Session {
             catalog,
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),
-            cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
+            cache_size: kept(self.cache_size)?,
             memory: self.memory.unwrap_or_else(memory),
             prefetch: Prefetch::default(),
             timeout: self.timeout.unwrap_or(TIMEOUT),
@@ -190,6 +190,40 @@ pub fn settings(named: Option<&Path>) -> Result<Settings> {
     }
 }
 
+/// How many bytes of fetched objects are kept: as many as was said, and no more than this user's quota.
+fn kept(said: Option<u64>) -> Result<u64> {
+    let wanted = said.unwrap_or(CACHE_SIZE);
+    let Some((quota, text)) = quota()?.filter(|(quota, _)| *quota < wanted) else {
+        return Ok(wanted);
+    };
+    if said.is_some() {
+        warn(format_args!("{text} of fetched objects are kept: your quota by `{OF_THE_MACHINE}`"));
+    }
+    Ok(quota)
+}
+
+/// The quota of this user, in bytes and as it is written: by the file of the machine, whatever settings count otherwise.
+///
+/// # Errors
+/// The file makes no sense.
+pub fn quota() -> Result<Option<(u64, String)>> {
+    let file = Path::new(OF_THE_MACHINE);
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        // One that a user may not read sets them no quota.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(unreadable(file, error)),
+    };
+    let settings = Settings::parse(file, &text)?;
+    let user = dcfs_disk::owner::name(nix::unistd::geteuid().as_raw());
+    let Some(text) = settings.quota().and_then(|quota| quota.of(&user)) else { return Ok(None) };
+    let size = parse_size(text)
+        .map_err(|error| usage(format!("`[quota]` in `{OF_THE_MACHINE}`: {error}")))?;
+    Ok(Some((size, text.to_owned())))
+}
+
 /// Settings for users that have none, written by an administrator.
 const OF_THE_MACHINE: &str = "/etc/dcfs/config.toml";
 
@@ -206,7 +240,16 @@ fn settings_of(files: &[&Path]) -> Result<Settings> {
 /// `None` if the file does not exist.
 fn settings_in(file: &Path) -> Result<Option<Settings>> {
     match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(Settings::parse(file, &text)?)),
+        Ok(text) => {
+            let settings = Settings::parse(file, &text)?;
+            if settings.quota().is_some() && file != Path::new(OF_THE_MACHINE) {
+                let shown = file.display();
+                return Err(usage(format!(
+                    "`{shown}`: `[quota]` counts in `{OF_THE_MACHINE}` alone"
+                )));
+            }
+            Ok(Some(settings))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(file, error)),
     }

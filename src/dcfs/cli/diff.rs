@@ -124,7 +124,7 @@ impl Diff {
         let schemas = (catalog.schema(&left)?, catalog.schema(&right)?);
         let plan = Plan::new((&left, &right), (&schemas.0, &schemas.1), &self.on)?;
         let scratch = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
-        places::private_cache(&scratch)?;
+        places::scratch(&scratch)?;
         let progress = Progress::new(Unit::Rows).labelled("comparing");
         progress.set_total(left.rows.unwrap_or(0) + right.rows.unwrap_or(0));
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };

@@ -95,7 +95,15 @@ impl Doctor {
         match made {
             Ok(()) => match access::keeps_nothing(&folder, self.access.cache_size.unwrap_or(1)) {
                 Some(why) => Check::note("cache", false, why),
-                None => Check::note("cache", true, folder.display().to_string()),
+                None => match access::quota() {
+                    Ok(quota) => {
+                        let most = quota.map_or(String::new(), |(_, size)| {
+                            format!(", of which {size} are your quota")
+                        });
+                        Check::note("cache", true, format!("{}{most}", folder.display()))
+                    }
+                    Err(error) => Check::told("cache", Err(error)),
+                },
             },
             failed => Check::told("cache", failed.map(|()| String::new())),
         }

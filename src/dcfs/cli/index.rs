@@ -92,7 +92,7 @@ impl Index {
         let sources = request.origins.iter().map(Origin::source);
         request.provenance.settings = remembered::settings(&stores, sources);
         let cache = self.access.cache_dir.clone().unwrap_or_else(places::cache);
-        places::private_cache(&cache)?;
+        places::scratch(&cache)?;
         let runtime = session::runtime()?;
         let steps = Steps::new();
         let indexed = {

@@ -248,7 +248,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(dcfs) => dcfs,
         // clap prints help to stdout with 0 and usage errors to stderr with 2.
         Err(error) => {
-            error.print().ok();
+            print_usage(&error, &args);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -331,6 +331,19 @@ fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
             eprintln!("dcfs: {}", output::sanitized(&error.to_string()));
             ExitCode::from(error.kind().codes().1)
         }
+    }
+}
+
+/// Help, or what is wrong with the command line. What was typed may have been copied from a stranger's page, and clap repeats it.
+fn print_usage(error: &clap::Error, args: &[OsString]) {
+    let is_plain = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        output::sanitized(&arg) == arg
+    };
+    if !error.use_stderr() || args.iter().all(is_plain) {
+        error.print().ok();
+    } else {
+        eprint!("{}", output::sanitized(&error.render().to_string()));
     }
 }
 

@@ -2,11 +2,13 @@
 //! without `HOME`), from the password file.
 
 use std::env;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
 
-use dcfs_core::error::{Error, Result};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::usage::Usage;
 
 /// `$XDG_CACHE_HOME/dcfs`: packs, and fetched objects.
@@ -44,6 +46,20 @@ pub fn private_cache(folder: &Path) -> Result<()> {
     dcfs_disk::private::cache(folder, &inside).map_err(Error::from).map_err(|error| {
         let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
         Error::new(error.kind(), message)
+    })
+}
+
+/// Makes a cache directory for files without names alone. Nobody else can open those, so whose folder it is does not matter.
+///
+/// # Errors
+/// It cannot be made.
+pub fn scratch(folder: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| {
+        let shown = folder.display();
+        let message =
+            format!("cannot make the folder `{shown}`: {error}; name another: `--cache-dir DIR`");
+        Error::new(Kind::Denied, message)
     })
 }
 

@@ -7,6 +7,7 @@
 //! | file | contents |
 //! |---|---|
 //! | [`begun`] | work started on the FUSE thread and continued in a task |
+//! | [`killed`] | whether the caller is being killed |
 //! | [`modes`] | open files that the kernel reads directly |
 //! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
 //! | [`mounts`] | current mounts, from `/proc/self/mountinfo` |
@@ -15,6 +16,7 @@
 //! | [`told`] | rate limits of the log |
 
 mod begun;
+mod killed;
 mod modes;
 pub mod mountpoint;
 pub mod mounts;
@@ -47,7 +49,7 @@ use dcfs_store::Caller;
 use dcfs_vfs::attributes::{self, Attribute};
 use dcfs_vfs::handles::HandleId;
 use dcfs_vfs::listing::Listing;
-use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs, as_user};
+use dcfs_vfs::{Answer, Attr, Entry, Error, FileKind, Opened, Totals, Vfs, as_user};
 
 /// Limit of background requests of the kernel, such as readahead; its own default is 12 (mountpoint-s3 uses
 /// 64).
@@ -120,7 +122,7 @@ impl Door {
             Answer::Now(result) => reply(call.report(result)),
             Answer::Later(work) => {
                 let user = call.uid;
-                let work = as_user(user, async move { reply(call.report(work.await)) });
+                let work = as_user(user, reply_to(call, work, reply));
                 self.runtime.spawn(work);
             }
         }
@@ -138,7 +140,7 @@ impl Door {
             Answer::Now(result) => reply(call.report(result)),
             Answer::Later(work) => {
                 let user = call.uid;
-                let work = as_user(user, async move { reply(call.report(work.await)) });
+                let work = as_user(user, reply_to(call, work, reply));
                 begun::begin(&self.runtime, work);
             }
         }
@@ -155,7 +157,8 @@ impl Door {
         if listing.as_ref().is_ok_and(|listing| listing.may_wait()) {
             let (user, vfs) = (call.uid, self.vfs.clone());
             let work = async move {
-                vfs.replying(move |turn| fill(&call, turn.and(listing))).await;
+                let killed = killed::until(call.pid);
+                vfs.replying(move |turn| fill(&call, turn.and(listing)), killed).await;
             };
             self.runtime.spawn(as_user(user, work));
         } else {
@@ -222,6 +225,20 @@ fn absent() -> FileAttr {
         blksize: 0,
         flags: 0,
     }
+}
+
+/// Waits for `work` and replies. If the caller is killed meanwhile, the work is dropped, and ends unless somebody else waits for it.
+async fn reply_to<T>(
+    call: Call,
+    work: impl Future<Output = Result<T>>,
+    reply: impl FnOnce(std::result::Result<T, Errno>),
+) {
+    let answer = tokio::select! {
+        biased;
+        answer = work => answer,
+        () = killed::until(call.pid) => Err(Error::Left.into()),
+    };
+    reply(call.report(answer));
 }
 
 fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {

@@ -60,7 +60,9 @@ impl Call {
         let cause = lines.join("\n");
         match error.kind() {
             Kind::Invalid if self.told.is_told(&path, &cause) => {}
-            Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
+            Kind::Missing | Kind::Interrupted => {
+                tracing::debug!("{op} `{path}` for process {pid}: {cause}")
+            }
             // The lines below the first show the text as typed.
             _ => match self.told.turn(what(op, &lines[0]), Instant::now()) {
                 Turn::Tell { left_out: 0 } => {

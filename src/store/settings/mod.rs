@@ -13,13 +13,15 @@
 //!    of whole segments. For the hub it is `hf://datasets/OWNER/NAME/PREFIX`, whatever the revision.
 //! 2. Of all tables that match an object, only the longest applies: tables are not merged.
 //! 3. A key that a table leaves out has its default.
-//! 4. `[mount]` and `[shared]` concern no bucket: options of every mount, and the folder that hosts share.
+//! 4. `[mount]`, `[shared]` and `[quota]` concern no bucket: options of every mount, the folder that hosts share, and how much
+//!    users may keep.
 //! 5. Tables contain no secrets: they name a profile, a file or a variable that does.
 //!
 //! The names and keys of tables are defined by their store ([`Tables`], one for each
 //! [`StoreKind`](super::backend::StoreKind)).
 
 mod entry;
+mod quota;
 mod shared;
 
 use std::any::Any;
@@ -34,6 +36,7 @@ use super::error::show;
 use dcfs_core::error::Kind;
 use dcfs_core::name::nearest;
 pub use entry::{Secret, Vocabulary, entries, exclude};
+pub use quota::Quota;
 pub use shared::Shared;
 
 /// The contents of a table: a type of its store.
@@ -61,6 +64,7 @@ pub struct Settings {
     /// Entries of `[mount]`: a name, and a value unless that is just `true`.
     mount: Vec<(String, Option<String>)>,
     shared: Option<Shared>,
+    quota: Option<Quota>,
 }
 
 /// One table of the file.
@@ -143,12 +147,12 @@ impl Settings {
     /// # Errors
     /// Invalid TOML, an unknown table or key, or a value of the wrong type; with the line.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let (tables, mount, shared) = tables(text).map_err(|(at, message)| Error {
+        let found = tables(text).map_err(|(at, message)| Error {
             file: file.to_owned(),
             line: text.as_bytes()[..at.min(text.len())].split(|b| *b == b'\n').count(),
             message,
         })?;
-        Ok(Self { file: Some(file.to_owned()), tables, mount, shared })
+        Ok(Self { file: Some(file.to_owned()), ..found })
     }
 
     /// The file that was read.
@@ -169,6 +173,11 @@ impl Settings {
         self.shared.as_ref()
     }
 
+    /// What `[quota]` says.
+    pub fn quota(&self) -> Option<&Quota> {
+        self.quota.as_ref()
+    }
+
     /// The names of all tables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().map(|table| table.name.text())
@@ -186,36 +195,45 @@ const MOUNT: &str = "mount";
 /// The table of the folder that hosts share.
 const SHARED: &str = "shared";
 
+/// The table of what users may keep.
+const QUOTA: &str = "quota";
+
 /// The options, as returned by [`Settings::mount`].
 type Options = Vec<(String, Option<String>)>;
 
-fn tables(text: &str) -> Result<(Vec<Table>, Options, Option<Shared>), Wrong> {
+/// All that a text says.
+fn tables(text: &str) -> Result<Settings, Wrong> {
     let document = DeTable::parse(text)
         .map_err(|error| (error.span().map_or(0, |span| span.start), show(error.message())))?;
-    let mut tables: Vec<Table> = Vec::new();
-    let mut mount = Options::new();
-    let mut shared = None;
+    let mut said = Settings::default();
     for (name, value) in document.get_ref() {
         let at = name.span().start;
-        if let (MOUNT, DeValue::Table(entries)) = (name.get_ref().as_ref(), value.get_ref()) {
-            mount = options(entries)?;
-            continue;
-        }
-        if let (SHARED, DeValue::Table(entries)) = (name.get_ref().as_ref(), value.get_ref()) {
-            shared = Some(Shared::read(at, entries)?);
-            continue;
+        match (name.get_ref().as_ref(), value.get_ref()) {
+            (MOUNT, DeValue::Table(entries)) => {
+                said.mount = options(entries)?;
+                continue;
+            }
+            (SHARED, DeValue::Table(entries)) => {
+                said.shared = Some(Shared::read(at, entries)?);
+                continue;
+            }
+            (QUOTA, DeValue::Table(entries)) => {
+                said.quota = Some(Quota::read(entries)?);
+                continue;
+            }
+            _ => {}
         }
         let wrong = |message| (at, message);
         let (table, kind) = named(name.get_ref()).map_err(wrong)?;
-        if tables.iter().any(|other| other.name.start == table.start) {
+        if said.tables.iter().any(|other| other.name.start == table.start) {
             return Err((at, format!("there are two tables for `{}`", show(table.text()))));
         }
         let DeValue::Table(entries) = value.get_ref() else {
             return Err((at, format!("`{}` is a table: write `[\"{0}\"]`", show(name.get_ref()))));
         };
-        tables.push(Table { said: (kind.read)(at, entries)?, name: table });
+        said.tables.push(Table { said: (kind.read)(at, entries)?, name: table });
     }
-    Ok((tables, mount, shared))
+    Ok(said)
 }
 
 /// Parses the entries of `[mount]`: strings, numbers, `true`, and lists of strings for repeatable options.

@@ -140,10 +140,17 @@ fn column_names(schema: &Schema) -> Vec<String> {
     found
 }
 
-/// The candidates of `all` with the typed prefix. Names with terminal control characters are not offered.
+/// The candidates of `all` with the typed prefix. Names that a terminal or a shell would interpret are not offered:
+/// shells insert candidates into the command line unchanged.
 fn candidates(typed: &str, all: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
-    let wanted = all.filter(|name| name.starts_with(typed) && sanitized(name) == *name);
+    let is_plain = |added: &str| sanitized(added) == added && !added.contains(is_of_shells);
+    let wanted = all.filter(|name| name.strip_prefix(typed).is_some_and(is_plain));
     wanted.take(MOST).map(CompletionCandidate::new).collect()
+}
+
+/// Whether a shell may interpret a character, inside quotes of either kind or after them.
+fn is_of_shells(c: char) -> bool {
+    c.is_ascii() && !c.is_ascii_alphanumeric() && !"_-.,:/@+=% \"".contains(c)
 }
 
 /// The catalog of the command line so far.
@@ -206,5 +213,20 @@ mod tests {
     fn what_a_terminal_obeys_is_not_offered() {
         let all = ["pets", "pe\u{1b}[2J", "cats"].map(str::to_owned);
         assert_eq!(candidates("pe", all.into_iter()).len(), 1);
+    }
+
+    #[test]
+    fn what_a_shell_obeys_is_not_offered() {
+        let run = [
+            "$(x)", "`x`", "a;x", "a|x", "a&x", "a>x", "<(x)", "it's", "a\\", "!x", "{x,y}", "*",
+            "a\nx",
+        ];
+        let all = run.map(|name| format!("pets{name}"));
+        assert!(candidates("pe", all.into_iter()).is_empty());
+        // What was typed is the user's own.
+        let typed = "n > 0 and label = ";
+        let all = ["pug", "\"shiba inu\"", "\u{e9}t\u{e9}", "a-b_c.d"]
+            .map(|name| format!("{typed}{name}"));
+        assert_eq!(candidates(typed, all.into_iter()).len(), 4);
     }
 }
