@@ -118,7 +118,7 @@ def test_an_object_of_a_store_is_loaded(dcfs, load, s3):
         command = [mounts.DCFS, "load", f"s3://labels/{key}", "--as", "records", "--endpoint-url", s3.url, *words]
         return subprocess.run(command, env=dcfs.environment | s3.KEYS, cwd=load.folder, capture_output=True, text=True)
 
-    assert from_store("a/labels.csv").stdout == "saved records@1.0.0: 5000 rows\n"
+    assert from_store("a/labels.csv").stdout == "saved records@1.0.0: 5,000 rows\n"
     assert load.rows()[4321] == {"name": "row 4321", "n": 4321}
     bad = from_store("a/bad.csv")
     assert bad.returncode == 2 and "`s3://labels/a/bad.csv`, line 2: it has 1 fields" in bad.stderr
