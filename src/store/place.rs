@@ -136,7 +136,7 @@ mod tests {
             ("https://h", b"a/%2e%2E/b", "`.` or `..`"),
             ("https://h", b".?x", "`.` or `..`"),
             ("https://h/..", b"a", "`.` or `..`"),
-            ("https://h", b"a\nb?secret", "`https://h/a\\nb?...` cannot be asked for exactly"),
+            ("https://h", b"a\nb?secret", "`https://h/a\\nb?...` cannot be requested exactly"),
             ("https://h", b"\xff", "not UTF-8"),
             ("hf://datasets", b"o", "names no file"),
             ("hf://datasets", b"o/n", "names no file"),

@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn a_version_is_no_part_of_a_name() {
         assert_eq!(dataset("pets"), Ok(DatasetName::local("pets")));
-        for (text, why) in [("pets@1.0.0", "write `pets`"), ("a..b", "is not a dataset"), ("", "")]
+        for (text, why) in
+            [("pets@1.0.0", "without a version: `pets`"), ("a..b", "is not a dataset"), ("", "")]
         {
             let error = dataset(text).expect_err(text);
             assert!(error.contains(why), "{error}");

@@ -309,7 +309,7 @@ mod tests {
             ("select info.wi", (7, "info.wi")),
             ("select avg(p.in", (11, "p.in")),
             ("from pets@1.", (5, "pets@1.")),
-            ("select caf\u{e9}(x", (12, "x")),
+            ("select caf\u{e9}(x", (13, "x")),
             ("", (0, "")),
         ];
         for (text, want) in cases {

@@ -246,7 +246,7 @@ mod tests {
             ),
             (
                 "403 Forbidden: ".into(),
-                "`s3://b/k` may not be read: the store answers 403, asked with the keys of the \
+                "`s3://b/k` may not be read: the store answers 403, requested with the keys of the \
               environment; grant it",
             ),
             (
@@ -256,7 +256,7 @@ mod tests {
             ),
             (
                 format!("400 Bad Request: {}", xml("ExpiredToken")),
-                "`s3://b/k` may not be read: the store answers 400 ExpiredToken (m), asked with the \
+                "`s3://b/k` may not be read: the store answers 400 ExpiredToken (m), requested with the \
               keys of the environment; renew them",
             ),
             (

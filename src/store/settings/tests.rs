@@ -60,15 +60,15 @@ fn says_what_is_wrong_and_where() {
     let cases = [
         (
             "\n[\"s3://b\"]\nregoin = \"x\"",
-            "3: no setting is called `regoin`; did you mean `region`?",
+            "3: there is no setting `regoin`; did you mean `region`?",
         ),
         (
             "[\"s3://b\"]\nxyzzy = 1",
-            "2: no setting is called `xyzzy`; there are profile, region, endpoint_url, anon, request_payer",
+            "2: there is no setting `xyzzy`; there are profile, region, endpoint_url, anon, request_payer",
         ),
         (
             "[\"s3://b\"]\naws_secret_access_key = \"hush\"",
-            "2: no setting is called `aws_secret_access_key`; keys do not stand here",
+            "2: there is no setting `aws_secret_access_key`; keys do not belong here",
         ),
         ("[\"s3://b\"]\nanon = \"yes\"", "2: `anon` is `true` or `false`, without quotes"),
         ("[\"s3://b\"]\n\nregion = 7", "3: `region` is a text, such as `region = \"...\"`"),
@@ -102,11 +102,11 @@ fn says_what_is_wrong_and_where() {
         ("[\"hf://datasets/o/n@v\"]", "1: write `hf://datasets/OWNER/NAME`, without a revision"),
         (
             "[\"gs://b\"]\nregion = 'x'",
-            "2: no setting is called `region`; there are endpoint_url, credentials_file, anon",
+            "2: there is no setting `region`; there are endpoint_url, credentials_file, anon",
         ),
         (
             "[\"gs://b\"]\nservice_account_key = 'hush'",
-            "2: no setting is called `service_account_key`; keys do not belong here: name the file",
+            "2: there is no setting `service_account_key`; keys do not belong here: name the file",
         ),
         (
             "[\"gs://b\"]\ncredentials_file = 'x.json'",
@@ -118,11 +118,11 @@ fn says_what_is_wrong_and_where() {
         ),
         (
             "[\"az://b\"]\nsas_token = 'hush'",
-            "2: no setting is called `sas_token`; keys do not belong here: name a file or a variable",
+            "2: there is no setting `sas_token`; keys do not belong here: name a file or a variable",
         ),
         (
             "[\"az://b\"]\nconnection_string = 'hush'",
-            "2: no setting is called `connection_string`; keys do not stand here",
+            "2: there is no setting `connection_string`; keys do not belong here",
         ),
         (
             "[\"az://b\"]\nconnection_string_env = 'AccountKey=hush'",
@@ -140,18 +140,18 @@ fn says_what_is_wrong_and_where() {
             "[\"az://b\"]\nconnection_string_env = 'A'\naccount = 'a'",
             "1: `account` and `connection_string` exclude each other",
         ),
-        ("[\"az://b\"]\nacount = 'x'", "2: no setting is called `acount`; did you mean `account`?"),
+        ("[\"az://b\"]\nacount = 'x'", "2: there is no setting `acount`; did you mean `account`?"),
         (
             "[\"https://h\"]\nauthorization = 'hush'",
-            "2: no setting is called `authorization`; keys do not belong here: dcfs shows none",
+            "2: there is no setting `authorization`; keys do not belong here: dcfs shows none",
         ),
-        ("[\"https://h\"]\nanon = true", "2: no setting is called `anon`; there are ca_bundle"),
+        ("[\"https://h\"]\nanon = true", "2: there is no setting `anon`; there are ca_bundle"),
         (
             "[\"hf://\"]\ntoken = 'hush'",
-            "2: no setting is called `token`; keys do not belong here: name a file or a variable",
+            "2: there is no setting `token`; keys do not belong here: name a file or a variable",
         ),
         ("[\"hf://\"]\ntoken_env = 'hf_hush'", "2: `token_env` is the name of a variable"),
-        ("[s3]", "1: `s3` is no bucket; tables are called"),
+        ("[s3]", "1: `s3` is not a bucket; tables are named"),
         ("\"s3://b\" = 1", "1: `s3://b` is a table: write `[\"s3://b\"]`"),
         ("[\"s3://b\"]\nregion = ", "2: "),
         ("\u{feff}[\"s3://b\"", "1: "),

@@ -268,7 +268,7 @@ mod tests {
             (blob(""), "a blob without a name"),
             (blob("<Name>a</Name>"), "a blob without a time"),
             (blob("<Properties><Content-Length>x</Content-Length></Properties>"), "a size of `x`"),
-            ("<Error/>".to_owned(), "no XML"),
+            ("<Error/>".to_owned(), "not XML"),
             ("<Error></Error>".to_owned(), "a page of `Error`"),
         ];
         for (body, message) in cases {

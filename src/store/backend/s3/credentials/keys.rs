@@ -165,7 +165,11 @@ mod tests {
         }
         let ended = left(", \"Expiration\": \"2029-12-31T23:59:59Z\"").unwrap_err();
         assert_eq!(ended, "it gave no credentials: those it gave have expired already");
-        assert!(left(", \"Expiration\": \"soon\"").unwrap_err().contains("`soon` is no time"));
+        assert!(
+            left(", \"Expiration\": \"soon\"")
+                .unwrap_err()
+                .contains("`soon` is not a valid expiry time")
+        );
     }
 
     #[test]

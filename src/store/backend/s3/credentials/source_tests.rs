@@ -206,7 +206,7 @@ fn the_order_is_that_of_the_aws_command_line() {
 fn what_makes_no_sense_is_said() {
     let cases = [
         ("half", "profile `half`: `aws_access_key_id` is set and `aws_secret_access_key` is not"),
-        ("bad", "profile `bad`: its access key id is not one"),
+        ("bad", "profile `bad`: its access key id is invalid"),
         (
             "kays",
             "there is no profile `kays` in `~/.aws/config` or `~/.aws/credentials`; did you mean `keys`?",
