@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import json
+import os
 import subprocess
 
 import pytest
@@ -108,11 +109,43 @@ def test_label_files_become_rows(dcfs, load):
     assert bomb.returncode == 2 and "entities" in bomb.stderr
 
 
+def test_values_of_xml_are_kept_as_written(load):
+    xml = "<l><r id='12345678901234567890'><v>1.10</v></r><r id='7'><v>1.10b</v></r></l>"
+    assert load("x.xml", xml, "--types", "id:str").returncode == 0
+    assert load.rows() == [{"id": "12345678901234567890", "v": "1.10"}, {"id": "7", "v": "1.10b"}]
+    # Each record would have a copy of all that stands before it.
+    before = load("x.xml", "<l>" + "<a>x</a>" * 100_000 + "<b/>" * 100_000 + "</l>", "--path", "b")
+    assert before.returncode == 2 and "too much stands before its elements `b`" in before.stderr, before.stderr
+
+
+def test_classes_of_yolo_are_named_by_number_or_not_at_all(dcfs, load):
+    labels = load.folder / "set" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "a.txt").write_text("1 0.5 0.5 0.25 0.25\n")
+    (load.folder / "set" / "data.yaml").write_text("nc: 2\nnames:\n  # from 1 on\n  1: person # or two\n  2: car\n")
+
+    def load_labels():
+        return dcfs.run("load", "labels", "--format", "yolo", "--as", "yolo", cwd=labels.parent)
+
+    told = load_labels()
+    assert told.returncode == 0 and f"classes are named by `{load.folder.resolve()}/set/data.yaml`" in told.stderr, told
+    rows = json.loads(dcfs.ok("sql", "select class, label from yolo", "--json", cwd=labels.parent))
+    assert rows == {"class": 1, "label": "person"}
+    (load.folder / "set" / "data.yaml").write_text("names:\n  0: person\n  - car\n")
+    told = load_labels()
+    assert told.returncode == 2 and "data.yaml`, line 3: " in told.stderr, told
+    os.mkfifo(labels / "classes.txt")
+    told = load_labels()
+    assert told.returncode != 0 and "it is not a regular file" in told.stderr, told
+
+
 def test_an_object_of_a_store_is_loaded(dcfs, load, s3):
     s3.bucket("labels", versioned=False)
     text = "name,n\n" + "".join(f"row {n},{n}\n" for n in range(5000))
     s3.client.put_object(Bucket="labels", Key="a/labels.csv", Body=text.encode())
     s3.client.put_object(Bucket="labels", Key="a/bad.csv", Body=b"a,b\n1\n")
+    s3.client.put_object(Bucket="labels", Key="a/cat.1.txt", Body=b"0 0.5 0.5 0.25 0.25\n")
+    s3.client.put_object(Bucket="labels", Key="a/bad.txt", Body=b"0 0.5\n")
 
     def from_store(key, *words):
         command = [mounts.DCFS, "load", f"s3://labels/{key}", "--as", "records", "--endpoint-url", s3.url, *words]
@@ -122,6 +155,10 @@ def test_an_object_of_a_store_is_loaded(dcfs, load, s3):
     assert load.rows()[4321] == {"name": "row 4321", "n": 4321}
     bad = from_store("a/bad.csv")
     assert bad.returncode == 2 and "`s3://labels/a/bad.csv`, line 2: it has 1 fields" in bad.stderr
+    assert from_store("a/cat.1.txt", "--format", "yolo").returncode == 0
+    assert [row["stem"] for row in load.rows()] == ["cat.1"]
+    bad = from_store("a/bad.txt", "--format", "yolo")
+    assert bad.returncode == 2 and "`s3://labels/a/bad.txt`, line 1: " in bad.stderr
     assert from_store("a/none.csv").returncode == 1 and from_store("a/", "--format", "csv").returncode == 1
 
 
@@ -159,6 +196,12 @@ def test_parquet_is_read_with_its_types(load):
         result = load("bad.parquet", whole[:number] + bytes([whole[number] ^ 0x55]) + whole[number + 1 :], "--dry-run")
         assert result.returncode in (0, 2), result
     assert load("bad.parquet", whole[:-9]).returncode == 2
+    # Groups within groups, that would end a program which builds them by recursion; and one of many columns.
+    for schema in (b"\x35\x00\x18\x01g\x15\x02\x00" * 200_000, b"\x35\x00\x18\x01g\x15\xfe\xff\xff\xff\x0f\x00"):
+        count = 200_000 if len(schema) > 100 else 1
+        footer = b"\x15\x02\x19\xfc" + bytes([count & 127 | 128, count >> 7 & 127 | 128, count >> 14]) + schema + b"\x16\x02\x19\x0c\x00"
+        result = load("bad.parquet", b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+        assert result.returncode == 2 and "its footer: " in result.stderr, result
     parquet.write_table(table, load.folder / "z.parquet", compression="zstd")
     assert "Snappy" in load("z.parquet", (load.folder / "z.parquet").read_bytes()).stderr
 

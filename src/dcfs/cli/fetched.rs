@@ -1,7 +1,8 @@
 //! A single object of a store as a file of this machine, for commands that read one from its beginning to its end, twice.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 
 use futures_util::future;
 
@@ -22,10 +23,21 @@ pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }
 
+/// The error for an object that cannot be kept below `folder`.
+fn unkept(folder: &Path, error: &io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
+        _ => Kind::Broken,
+    };
+    let folder = folder.display();
+    Error::new(kind, format!("cannot keep the object below `{folder}`: {error}"))
+}
+
 /// The bytes of the object at `uri`, in a file without a name that is gone when it is closed.
 ///
 /// # Errors
-/// What the store says; that the disk is full.
+/// Errors of the store; a disk that is full or cannot be written to.
 pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
     let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
     let settings = access::settings(access.config.as_deref())?;
@@ -36,8 +48,7 @@ pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
         .map_err(|_| usage(format!("`{uri}` names several objects; one is loaded at a time")))?;
     let cache = access.cache_dir.clone().unwrap_or_else(places::cache);
     places::private_cache(&cache)?;
-    let full = |error| Error::new(Kind::NoSpace, format!("cannot keep the object: {error}"));
-    let mut file = scratch::file(&cache).map_err(full)?;
+    let mut file = scratch::file(&cache).map_err(|error| unkept(&cache, &error))?;
     let progress = Progress::new(Unit::Bytes);
     runtime.block_on(async {
         let origin = stores.settle(origin).await?;
@@ -46,8 +57,11 @@ pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
             return Err(Error::new(Kind::Missing, message));
         }
         let (to, mut listed) = tokio::sync::mpsc::channel::<Vec<Listed>>(1);
-        let (found, row) =
-            future::join(stores.list(&origin, How::default(), &to), listed.recv()).await;
+        let (stores, origin) = (&stores, &origin);
+        // Each side ends with the other: the sender goes with the listing, the receiver with the first rows.
+        let list = async move { stores.list(origin, How::default(), &to).await };
+        let first = async move { listed.recv().await };
+        let (found, row) = future::join(list, first).await;
         found?;
         let row = row.and_then(|rows| rows.into_iter().next());
         let row =
@@ -69,7 +83,7 @@ pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
             if bytes.is_empty() {
                 return Err(Error::new(Kind::Stale, format!("`{uri}` became shorter")));
             }
-            file.write_all(&bytes).map_err(full)?;
+            file.write_all(&bytes).map_err(|error| unkept(&cache, &error))?;
             at += bytes.len() as u64;
             progress.reach(at);
         }
@@ -77,4 +91,24 @@ pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
     })?;
     progress.clear();
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_disk_is_called_full() {
+        let cases = [
+            (io::ErrorKind::StorageFull, Kind::NoSpace),
+            (io::ErrorKind::QuotaExceeded, Kind::NoSpace),
+            (io::ErrorKind::PermissionDenied, Kind::Denied),
+            (io::ErrorKind::NotFound, Kind::Broken),
+        ];
+        for (from, kind) in cases {
+            let error = unkept(Path::new("/cache"), &from.into());
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("below `/cache`"), "{error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::access::AccessArgs;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{command_line, fetched, save, usage};
+use super::{command_line, fetched, save, usage, warn};
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Scalar;
@@ -43,7 +43,7 @@ pub struct Load {
     /// Types that override the detected ones: `id:str,day:datetime` (str, int, float, bool, datetime)
     #[arg(long, value_name = "C:T,..", value_delimiter = ',')]
     types: Vec<String>,
-    /// The key of the list of records in JSON: `images`, `data.items`
+    /// The key of the list of records in JSON: `images`, `data.items`; the path of the elements in XML: `channel/item`
     #[arg(long, value_name = "KEY")]
     path: Option<String>,
     #[command(flatten)]
@@ -108,6 +108,11 @@ impl Load {
         if let Some(held) = &held {
             self.file = format!("/proc/self/fd/{}", held.as_raw_fd()).into();
             reading.shown = address;
+        }
+        if reading.format == load::Format::Yolo
+            && let Some(classes) = load::class_file(&self.file, &reading)?
+        {
+            warn(format_args!("classes are named by `{}`", classes.display()));
         }
         let found = load::look(&self.file, &reading, &types)?;
         if self.dry_run {

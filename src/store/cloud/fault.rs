@@ -1,7 +1,7 @@
 //! Maps failures of `object_store` to errors about the requested object.
 //!
 //! Its `Error` hides the status and the body of an answer behind a private type, so both are parsed from the
-//! one sentence that contains them; `tests/it/store.rs` checks that this still works, against a server that
+//! one sentence that contains them; `tests/it/misbehaving.rs` checks that this still works, against a server that
 //! refuses in every way.
 
 use std::error::Error as StdError;

@@ -3,16 +3,17 @@
 //! A record is what a label is about: an annotation, an object, a box, a synset. COCO and YOLO give one as well for a
 //! picture without any, so that it stays in the dataset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
 use super::records::{EachRecord, Reading, Record, document};
-use super::{Error, xml};
+use super::{Error, names, xml};
 use dcfs_core::error::Result;
+use dcfs_disk::regular;
 
 /// The longest XML or text file of labels, in bytes: it is held in memory.
 const LONGEST: u64 = 64 << 20;
@@ -44,19 +45,29 @@ pub fn coco(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
         .collect();
     let mut by_image: HashMap<String, Vec<usize>> = HashMap::new();
     for (number, annotation) in annotations.iter().enumerate() {
+        if !annotation.is_object() {
+            let what = format!("item {number} of its `annotations` is not an object");
+            return Err(wrong(file, what).into());
+        }
         by_image.entry(id(annotation, "image_id")).or_default().push(number);
     }
     let mut line = 0;
+    let mut seen = HashSet::new();
     for image in &images {
         let Json::Object(of_image) = image else {
             return Err(wrong(file, "an image is not an object").into());
         };
+        let number = id(image, "id");
+        if seen.contains(&number) {
+            return Err(wrong(file, format!("two of its `images` have the id `{number}`")).into());
+        }
         let mut base = Map::new();
         for key in ["file_name", "width", "height"] {
             base.insert(key.to_owned(), of_image.get(key).cloned().unwrap_or_default());
         }
         base.insert("image_id".to_owned(), of_image.get("id").cloned().unwrap_or_default());
-        let own = by_image.remove(&id(image, "id")).unwrap_or_default();
+        let own = by_image.remove(&number).unwrap_or_default();
+        seen.insert(number);
         if own.is_empty() {
             line += 1;
             each(line, Record::Json(&base))?;
@@ -79,20 +90,19 @@ pub fn coco(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
 
 /// ImageNet's `LOC_synset_mapping.txt`: the number of a class, its synset, its first name and all of them.
 pub fn synsets(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
-    for (number, line) in BufReader::new(opened.take(LONGEST)).lines().enumerate() {
-        let line = line.map_err(|cause| Error::Unread { file: file.to_owned(), cause })?;
-        if line.trim().is_empty() {
-            continue;
-        }
+    let text = text_of(opened, file)?;
+    let lines = text.trim_start_matches('\u{feff}').lines().zip(1_u64..);
+    let lines = lines.filter(|(line, _)| !line.trim().is_empty());
+    for (class, (line, number)) in (0_u64..).zip(lines) {
         let Some((synset, names)) = line.trim().split_once(char::is_whitespace) else {
             let what =
                 "expected a synset and its names, e.g. `n01440764 tench, Tinca tinca`".to_owned();
-            return Err(Error::Line { file: file.to_owned(), line: number as u64 + 1, what }.into());
+            return Err(Error::Line { file: file.to_owned(), line: number, what }.into());
         };
         let names: Vec<&str> = names.split(',').map(str::trim).collect();
-        let record = json!({"class": number, "synset": synset, "name": names[0], "names": names});
+        let record = json!({"class": class, "synset": synset, "name": names[0], "names": names});
         let Json::Object(record) = record else { continue };
-        each(number as u64 + 1, Record::Json(&record))?;
+        each(number, Record::Json(&record))?;
     }
     Ok(())
 }
@@ -106,12 +116,12 @@ pub fn xml_files(
 ) -> Result<()> {
     let wanted = reading.path.as_deref().or(default);
     let mut line = 0;
-    for file in files(path, "xml")? {
-        let shown = file.display().to_string();
-        let text = whole(&file)?;
+    for file in files(path, reading, "xml")? {
+        let shown = reading.shown(&file);
+        let text = whole(&file, &shown)?;
         let read = xml::each(&text, wanted, &mut |record| {
             line += 1;
-            each(line, Record::Json(record))
+            each(line, Record::Untyped(record))
         });
         let count = read.map_err(|error| match error {
             xml::Wrong::Xml(what) => wrong(&shown, what).into(),
@@ -122,7 +132,7 @@ pub fn xml_files(
             let read =
                 xml::each(&format!("<x>{}</x>", without_declaration(&text)), None, &mut |record| {
                     line += 1;
-                    each(line, Record::Json(record))
+                    each(line, Record::Untyped(record))
                 });
             read.map_err(|error| match error {
                 xml::Wrong::Xml(what) => wrong(&shown, what).into(),
@@ -143,17 +153,21 @@ fn without_declaration(text: &str) -> &str {
 
 /// YOLO: a record for every line of every text: the path without its ending, the class by number and name, and the box, or
 /// the points of an outline.
-pub fn yolo(path: &Path, each: &mut EachRecord<'_>) -> Result<()> {
-    let names = class_names(path);
+pub fn yolo(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+    let names = class_names(path, reading)?;
     let root = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     let mut count = 0;
-    for file in files(path, "txt")? {
+    for file in files(path, reading, "txt")? {
         if file.file_name().is_some_and(|name| name == "classes.txt") {
             continue;
         }
-        let shown = file.display().to_string();
-        let stem = file.strip_prefix(root).unwrap_or(&file).with_extension("");
-        let text = whole(&file)?;
+        let shown = reading.shown(&file);
+        // An object of a store is read by a path that does not tell its name.
+        let stem = match &reading.shown {
+            Some(name) => PathBuf::from(Path::new(name).file_stem().unwrap_or_default()),
+            None => file.strip_prefix(root).unwrap_or(&file).with_extension(""),
+        };
+        let text = whole(&file, &shown)?;
         let mut is_empty = true;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             is_empty = false;
@@ -167,7 +181,7 @@ pub fn yolo(path: &Path, each: &mut EachRecord<'_>) -> Result<()> {
             let numbers: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
             let numbers = numbers.filter(|numbers| numbers.iter().all(|x| x.is_finite()));
             let numbers = numbers.ok_or_else(|| wrong("expected numbers behind the class"))?;
-            let label = names.get(usize::try_from(class).unwrap_or(usize::MAX));
+            let label = names.get(&class);
             let mut record =
                 json!({"stem": stem.to_string_lossy(), "class": class, "label": label});
             match numbers[..] {
@@ -178,10 +192,12 @@ pub fn yolo(path: &Path, each: &mut EachRecord<'_>) -> Result<()> {
                     record["box"] = json!({"x": x, "y": y, "width": width, "height": height});
                     record["confidence"] = json!(confidence);
                 }
-                _ if numbers.len() >= 6 => record["points"] = json!(numbers),
+                _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
+                    record["points"] = json!(numbers);
+                }
                 _ => {
                     return Err(wrong(
-                        "expected four numbers of a box, or the points of an outline",
+                        "expected four numbers of a box, or the points of an outline, two numbers each",
                     )
                     .into());
                 }
@@ -200,38 +216,52 @@ pub fn yolo(path: &Path, each: &mut EachRecord<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The names of classes in `classes.txt` or `data.yaml`, beside the labels or up to two folders above.
-fn class_names(path: &Path) -> Vec<String> {
-    for folder in path.ancestors().take(3) {
-        if let Ok(text) = whole(&folder.join("classes.txt")) {
-            return text.lines().map(|line| line.trim().to_owned()).collect();
-        }
-        if let Ok(text) = whole(&folder.join("data.yaml")) {
-            return yaml_names(&text);
+/// The file that names the classes of labels at `path`: `classes.txt` or `data.yaml`, beside them or up to two folders above.
+/// An object of a store has none.
+///
+/// # Errors
+/// A path or a name that is there and cannot be looked up.
+pub fn class_file(path: &Path, reading: &Reading) -> Result<Option<PathBuf>> {
+    if reading.shown.is_some() {
+        return Ok(None);
+    }
+    let unread = |file: &Path, cause| Error::Unread { file: file.display().to_string(), cause };
+    // `labels` has folders above it, too.
+    let path = fs::canonicalize(path).map_err(|cause| unread(path, cause))?;
+    let beside = if path.is_dir() { Some(path.as_path()) } else { path.parent() };
+    for folder in beside.into_iter().flat_map(Path::ancestors).take(3) {
+        for name in ["classes.txt", "data.yaml"] {
+            let file = folder.join(name);
+            match fs::canonicalize(&file) {
+                Ok(_) => return Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(unread(&file, cause).into()),
+            }
         }
     }
-    Vec::new()
+    Ok(None)
 }
 
-/// `names:` of a `data.yaml`: a list in brackets, lines `- dog`, or lines `0: dog`.
-fn yaml_names(text: &str) -> Vec<String> {
-    let plain = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
-    let mut lines = text.lines().skip_while(|line| !line.starts_with("names:"));
-    let first = lines.next().unwrap_or_default().trim_start_matches("names:").trim();
-    if let Some(inside) = first.strip_prefix('[') {
-        return inside.trim_end_matches(']').split(',').map(plain).collect();
+fn class_names(path: &Path, reading: &Reading) -> Result<names::Names> {
+    let Some(file) = class_file(path, reading)? else { return Ok(names::Names::new()) };
+    let shown = file.display().to_string();
+    let unread = |cause| Error::Unread { file: shown.clone(), cause };
+    // A link is followed, but nothing is opened that would wait, such as a pipe: others may write to folders above.
+    let real = fs::canonicalize(&file).map_err(unread)?;
+    let text = regular::read_text(&real, LONGEST).map_err(unread)?;
+    if file.extension().is_some_and(|ending| ending == "txt") {
+        return Ok(names::of_lines(&text));
     }
-    let below = lines.take_while(|line| line.starts_with([' ', '-']) && !line.trim().is_empty());
-    let name = |line: &str| match line.trim().strip_prefix('-') {
-        Some(name) => plain(name),
-        None => plain(line.split_once(':').map_or(line, |(_, name)| name)),
-    };
-    below.map(name).collect()
+    Ok(names::of_yaml(&text).map_err(|odd| Error::Line {
+        file: shown.clone(),
+        line: odd.line,
+        what: odd.what.to_owned(),
+    })?)
 }
 
 /// The file, or the files of this ending below a folder, in order.
-fn files(path: &Path, ending: &str) -> Result<Vec<PathBuf>> {
-    let shown = path.display().to_string();
+fn files(path: &Path, reading: &Reading, ending: &str) -> Result<Vec<PathBuf>> {
+    let shown = reading.shown(path);
     let unread = |cause| Error::Unread { file: shown.clone(), cause };
     if !fs::metadata(path).map_err(unread)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -260,13 +290,117 @@ fn files(path: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn whole(path: &Path) -> Result<String> {
-    let shown = path.display().to_string();
-    let unread = |cause| Error::Unread { file: shown.clone(), cause };
+fn whole(path: &Path, shown: &str) -> Result<String> {
+    let opened = File::open(path);
+    text_of(opened.map_err(|cause| Error::Unread { file: shown.to_owned(), cause })?, shown)
+}
+
+/// All of a file, if it is not too long and UTF-8.
+fn text_of(opened: File, shown: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    File::open(path).map_err(unread)?.take(LONGEST).read_to_end(&mut bytes).map_err(unread)?;
+    let read = opened.take(LONGEST).read_to_end(&mut bytes);
+    read.map_err(|cause| Error::Unread { file: shown.to_owned(), cause })?;
     if bytes.len() as u64 == LONGEST {
-        return Err(wrong(&shown, format!("it is longer than {} MiB", LONGEST >> 20)).into());
+        return Err(wrong(shown, format!("it is longer than {} MiB", LONGEST >> 20)).into());
     }
-    Ok(String::from_utf8(bytes).map_err(|_| wrong(&shown, "it is not UTF-8"))?)
+    Ok(String::from_utf8(bytes).map_err(|_| wrong(shown, "it is not UTF-8"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::*;
+
+    fn reading(format: Format, shown: Option<&str>) -> Reading {
+        let shown = shown.map(str::to_owned);
+        Reading { format, delimiter: b',', comment: None, names: None, path: None, shown }
+    }
+
+    fn all(path: &Path, reading: &Reading) -> Result<Vec<Json>, String> {
+        let mut found = Vec::new();
+        let read = super::super::records::each(path, reading, &mut |_, record| {
+            if let Record::Json(fields) | Record::Untyped(fields) = record {
+                found.push(Json::Object(fields.clone()));
+            }
+            Ok(())
+        });
+        read.map(|()| found).map_err(|error| error.to_string())
+    }
+
+    /// The records of a text as a file called `name`, or why there are none.
+    fn of(format: Format, text: &str) -> Result<Vec<Json>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, text).expect("written");
+        all(&path, &reading(format, Some("s3://b/labels/a.txt")))
+    }
+
+    #[test]
+    fn an_object_of_a_store_is_told_by_its_address() {
+        let rows = of(Format::Yolo, "3 0.5 0.5 0.25 0.25\n").expect("rows");
+        assert_eq!((&rows[0]["stem"], &rows[0]["class"]), (&json!("a"), &json!(3)));
+        for (format, text) in [(Format::Yolo, "x"), (Format::Voc, "<a>"), (Format::Xml, "")] {
+            let told = of(format, text).expect_err(text);
+            assert!(told.starts_with("`s3://b/labels/a.txt`"), "{told}");
+        }
+    }
+
+    #[test]
+    fn classes_are_named_beside_the_labels_or_above() {
+        let home = tempfile::tempdir().expect("a folder");
+        let labels = home.path().join("set/labels/train");
+        fs::create_dir_all(&labels).expect("a folder");
+        fs::write(labels.join("a.txt"), "2 0.5 0.5 0.25 0.25\n").expect("written");
+        let reading = reading(Format::Yolo, None);
+        let label = |path: &Path| all(path, &reading).map(|rows| rows[0]["label"].clone());
+        assert_eq!(label(&labels), Ok(Json::Null));
+        let above = home.path().join("set/data.yaml");
+        fs::write(&above, "names:\n  1: dog\n  2: cat\n").expect("written");
+        assert_eq!(label(&labels), Ok(json!("cat")));
+        assert_eq!(label(&labels.join("a.txt")), Ok(json!("cat")));
+        let named = class_file(&labels, &reading).expect("a file").expect("a file");
+        assert_eq!(named, above.canonicalize().expect("a path"));
+        fs::write(&above, "names: dog").expect("written");
+        let told = label(&labels).expect_err("not understood");
+        assert!(told.contains("data.yaml`, line 1: below `names:`"), "{told}");
+        let pipe = labels.join("classes.txt");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let told = label(&labels.join("a.txt")).expect_err("a pipe");
+        assert!(told.contains("classes.txt`: it is not a regular file"), "{told}");
+    }
+
+    #[test]
+    fn outlines_have_two_numbers_for_each_point() {
+        let points = of(Format::Yolo, "0 1 2 3 4 5 6 7 8\n").expect("rows");
+        assert_eq!(points[0]["points"], json!([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]));
+        for text in ["0 1 2 3 4 5 6 7", "0 1 2 3"] {
+            assert!(of(Format::Yolo, text).expect_err(text).contains("two numbers each"));
+        }
+    }
+
+    #[test]
+    fn an_empty_line_shifts_no_class() {
+        let rows = of(Format::Synsets, "n01 tench\n\nn02 goldfish, carp\n").expect("rows");
+        assert_eq!(rows.len(), 2);
+        assert_eq!((&rows[1]["class"], &rows[1]["name"]), (&json!(1), &json!("goldfish")));
+        let told = of(Format::Synsets, "n01 tench\n\nn02\n").expect_err("no names");
+        assert!(told.contains("line 3"), "{told}");
+        let long = tempfile::tempfile().expect("a file");
+        long.set_len(LONGEST).expect("a long file");
+        let told = synsets(long, "x.txt", &mut |_, _| Ok(())).expect_err("long").to_string();
+        assert_eq!(told, "`x.txt`: it is longer than 64 MiB");
+    }
+
+    #[test]
+    fn what_coco_would_lose_is_an_error() {
+        let of = |images: &str, annotations: &str| {
+            let text = format!("{{\"images\": {images}, \"annotations\": {annotations}}}");
+            of(Format::Coco, &text)
+        };
+        assert_eq!(of(r#"[{"id": 1}, {"id": 2}]"#, r#"[{"image_id": 1}]"#).map(|r| r.len()), Ok(2));
+        let told = of(r#"[{"id": 1}, {"id": 1}]"#, "[]").expect_err("one id");
+        assert!(told.contains("two of its `images` have the id `1`"), "{told}");
+        let told = of(r#"[{"id": 1}]"#, "[7]").expect_err("a number");
+        assert!(told.contains("item 0 of its `annotations` is not an object"), "{told}");
+    }
 }

@@ -6,11 +6,14 @@
 //! | file | contents |
 //! |---|---|
 //! | [`records`] | CSV, JSON Lines and JSON as records |
-//! | [`mod@parquet`] | Parquet as records |
+//! | [`mod@parquet`], [`footer`] | Parquet as records; its footer, before anything is built from it |
 //! | [`mod@xml`], [`labels`] | elements of XML, and label files of the field, as records |
+//! | [`names`] | the names of classes beside YOLO's labels |
 //! | [`types`] | finds the types that hold the values seen |
 
+mod footer;
 mod labels;
+mod names;
 pub mod parquet;
 mod records;
 mod types;
@@ -23,6 +26,7 @@ use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::schema::{Layout, Scalar};
 use dcfs_data::catalog::{Publication, Saved, Writer};
 
+pub use labels::class_file;
 pub use records::{Format, Reading};
 use types::Columns;
 

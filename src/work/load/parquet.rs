@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
@@ -10,14 +12,18 @@ use dcfs_core::error::Result;
 use dcfs_core::time::Timestamp;
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::data_type::Decimal;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Value as Json};
 
-use super::Error;
 use super::records::{EachRecord, Record};
+
+use super::{Error, footer};
+
+/// The longest footer, in bytes.
+const LONGEST_FOOTER: u32 = 256 << 20;
 
 /// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
@@ -29,6 +35,10 @@ const DAY: i64 = 86_400_000_000;
 pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let wrong = |what: String| Error::File { file: file.to_owned(), what };
     let damaged = || wrong("it is damaged".into());
+    let unread = |cause| Error::Unread { file: file.to_owned(), cause };
+    if let Some(found) = footer_of(&opened).map_err(unread)? {
+        footer::read(&found).map_err(|what| wrong(format!("its footer: {what}")))?;
+    }
     let opened = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(opened)));
     let reader = opened.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
     // The crate returns as many rows as a group claims, filled with nothing if there are no more.
@@ -62,11 +72,28 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
 
 /// The number of rows and the names of the columns of a file, by its footer alone; `None` of what is none.
 pub fn heading(footer: &[u8]) -> Option<(u64, Vec<String>)> {
-    let decoded = catch_unwind(|| ParquetMetaDataReader::decode_metadata(footer));
-    let metadata = decoded.ok()?.ok()?;
-    let file = metadata.file_metadata();
-    let columns = file.schema().get_fields().iter().map(|field| field.name().to_owned());
-    Some((u64::try_from(file.num_rows()).ok()?, columns.collect()))
+    let found = footer::read(footer).ok()?;
+    Some((found.rows, found.columns))
+}
+
+/// The footer of a file; `None` if the file does not end like Parquet, which the crate tells better.
+fn footer_of(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let size = file.metadata()?.len();
+    let Some(end) = size.checked_sub(8) else { return Ok(None) };
+    let mut tail = [0; 8];
+    file.read_exact_at(&mut tail, end)?;
+    let [a, b, c, d, mark @ ..] = tail;
+    let length = u32::from_le_bytes([a, b, c, d]);
+    let Some(start) = end.checked_sub(length.into()) else { return Ok(None) };
+    if mark != *b"PAR1" {
+        return Ok(None);
+    }
+    if length > LONGEST_FOOTER {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "its footer is too long"));
+    }
+    let mut footer = vec![0; length as usize];
+    file.read_exact_at(&mut footer, start)?;
+    Ok(Some(footer))
 }
 
 /// The error of the crate, with a remedy.

@@ -59,7 +59,7 @@ pub struct Reading {
     pub comment: Option<u8>,
     /// The names of columns if there is no header.
     pub names: Option<Vec<String>>,
-    /// The path of the list in JSON: `images`, `data.items`.
+    /// The path of the list in JSON: `images`, `data.items`; of the elements in XML: `channel/item`.
     pub path: Option<String>,
     /// What the file is called in messages, if not by its path.
     pub shown: Option<String>,
@@ -78,6 +78,8 @@ pub enum Record<'r> {
     /// As texts.
     Texts(&'r [String], &'r csv::StringRecord),
     Json(&'r serde_json::Map<String, Json>),
+    /// As nested texts, which may say any value: those of XML.
+    Untyped(&'r serde_json::Map<String, Json>),
 }
 
 /// The callback for every record, with its line (for JSON, its index).
@@ -91,7 +93,7 @@ pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result
     match reading.format {
         Format::Xml => return labels::xml_files(path, reading, None, each),
         Format::Voc => return labels::xml_files(path, reading, Some("annotation/object"), each),
-        Format::Yolo => return labels::yolo(path, each),
+        Format::Yolo => return labels::yolo(path, reading, each),
         _ => {}
     }
     let file = reading.shown(path);

@@ -42,6 +42,18 @@ impl Kinds {
     fn has_scalars(self) -> bool {
         self.bool || self.int || self.float || self.time || self.text
     }
+
+    /// Adds the kinds of more values.
+    fn add(&mut self, other: Self) {
+        self.null |= other.null;
+        self.bool |= other.bool;
+        self.int |= other.int;
+        self.float |= other.float;
+        self.time |= other.time;
+        self.text |= other.text;
+        self.object |= other.object;
+        self.list |= other.list;
+    }
 }
 
 /// One column, or one field of a model.
@@ -95,7 +107,7 @@ impl Value {
     }
 }
 
-/// The kind of a text in CSV.
+/// The kind of a text in CSV or XML.
 fn kind_of(text: &str) -> Kinds {
     let mut kinds = Kinds::default();
     let flag = match text {
@@ -108,16 +120,6 @@ fn kind_of(text: &str) -> Kinds {
     };
     *flag = true;
     kinds
-}
-
-/// A text as the value that it says: a number, a truth, a string; NULL for an empty one.
-pub fn plain(text: &str) -> Json {
-    match text {
-        "" => Json::Null,
-        _ if is_whole(text) => text.parse::<i64>().map_or(Json::Null, Json::from),
-        _ if is_real(text) => text.parse::<f64>().map_or(Json::Null, Json::from),
-        _ => truth(text).map_or_else(|| Json::from(text), Json::from),
-    }
 }
 
 /// A 64-bit integer. One with a leading zero is a name: `007`.
@@ -172,13 +174,17 @@ impl Column {
         }
     }
 
-    fn see(&mut self, json: &Json, depth: usize) {
+    fn see(&mut self, json: &Json, texts: Texts, depth: usize) {
         self.seen += 1;
-        see(&mut self.kinds, json);
+        self.kinds.add(kinds_of(json, texts));
         match json {
-            Json::Object(fields) if depth < DEEPEST => see_fields(&mut self.fields, fields, depth),
+            Json::Object(fields) if depth < DEEPEST => {
+                see_fields(&mut self.fields, fields, texts, depth);
+            }
             Json::Object(_) => self.kinds.text = true,
-            Json::Array(items) => items.iter().for_each(|item| see(&mut self.items, item)),
+            Json::Array(items) => {
+                items.iter().for_each(|item| self.items.add(item_kinds(item, texts)));
+            }
             _ => {}
         }
     }
@@ -229,11 +235,9 @@ impl Column {
                     field.put(fields.and_then(|fields| fields.get(&field.key)), inside, row)?;
                 }
             }
-            SignalKind::List(_) => {
-                row.push(json.filter(|json| json.is_array()).map_or_else(
-                    || Value::Text("[]".to_owned()),
-                    |json| Value::Text(json.to_string()),
-                ));
+            SignalKind::List(item) => {
+                let text = json.and_then(Json::as_array).map(|items| list_text(items, item));
+                row.push(Value::Text(text.unwrap_or_else(|| "[]".to_owned())));
             }
             SignalKind::Scalar(scalar) => {
                 let odd =
@@ -252,21 +256,65 @@ impl Column {
     }
 }
 
-fn see(kinds: &mut Kinds, json: &Json) {
+/// Whether the strings of a record are texts of JSON, or of XML: there they may say any value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Texts {
+    Typed,
+    Untyped,
+}
+
+fn kinds_of(json: &Json, texts: Texts) -> Kinds {
+    let mut kinds = Kinds::default();
     let flag = match json {
         Json::Null => &mut kinds.null,
         Json::Bool(_) => &mut kinds.bool,
         Json::Number(number) if number.is_i64() => &mut kinds.int,
         Json::Number(_) => &mut kinds.float,
+        Json::String(text) if texts == Texts::Untyped => return kind_of(text),
         Json::String(text) if is_time(text) => &mut kinds.time,
         Json::String(_) => &mut kinds.text,
         Json::Array(_) => &mut kinds.list,
         Json::Object(_) => &mut kinds.object,
     };
     *flag = true;
+    kinds
 }
 
-fn see_fields(columns: &mut Vec<Column>, fields: &serde_json::Map<String, Json>, depth: usize) {
+/// The kind of an item of a list, where JSON has no NaN and no infinity: these are texts there.
+fn item_kinds(json: &Json, texts: Texts) -> Kinds {
+    let kinds = kinds_of(json, texts);
+    let is_finite = |text: &str| text.parse::<f64>().is_ok_and(f64::is_finite);
+    match json {
+        Json::String(text) if kinds.float && !is_finite(text) => {
+            Kinds { text: true, ..Kinds::default() }
+        }
+        _ => kinds,
+    }
+}
+
+/// A list as JSON, with the items of XML as values of the list's type.
+fn list_text(items: &[Json], item: &SignalKind) -> String {
+    if !items.iter().any(Json::is_string) {
+        return serde_json::to_string(items).unwrap_or_default();
+    }
+    let value = |json: &Json| {
+        let SignalKind::Scalar(scalar) = item else { return json.clone() };
+        match json.as_str().and_then(|text| Some((of_text(text, *scalar)?, scalar))) {
+            Some((Value::Int(n), Scalar::Bool)) => Json::from(n != 0),
+            Some((Value::Int(n), _)) => Json::from(n),
+            Some((Value::Real(x), _)) => Json::from(x),
+            _ => json.clone(),
+        }
+    };
+    Json::Array(items.iter().map(value).collect()).to_string()
+}
+
+fn see_fields(
+    columns: &mut Vec<Column>,
+    fields: &serde_json::Map<String, Json>,
+    texts: Texts,
+    depth: usize,
+) {
     for (at, (key, value)) in fields.iter().enumerate() {
         // Records mostly have their fields in the same order.
         let known = match columns.get(at).is_some_and(|column| column.key == *key) {
@@ -278,7 +326,7 @@ fn see_fields(columns: &mut Vec<Column>, fields: &serde_json::Map<String, Json>,
             columns.push(Column::new(key, &mut names));
             columns.len() - 1
         });
-        columns[place].see(value, depth + 1);
+        columns[place].see(value, texts, depth + 1);
     }
 }
 
@@ -329,21 +377,16 @@ impl Columns {
     pub fn see(&mut self, record: &Record<'_>) {
         self.rows += 1;
         match record {
-            Record::Json(fields) => see_fields(&mut self.columns, fields, 0),
+            Record::Json(fields) => see_fields(&mut self.columns, fields, Texts::Typed, 0),
+            Record::Untyped(fields) => see_fields(&mut self.columns, fields, Texts::Untyped, 0),
             Record::Texts(names, texts) => {
                 if self.columns.is_empty() {
                     let mut taken = HashSet::new();
                     self.columns = names.iter().map(|name| Column::new(name, &mut taken)).collect();
                 }
                 for (column, text) in self.columns.iter_mut().zip(texts.iter()) {
-                    let kinds = kind_of(text);
                     column.seen += 1;
-                    column.kinds.null |= kinds.null;
-                    column.kinds.bool |= kinds.bool;
-                    column.kinds.int |= kinds.int;
-                    column.kinds.float |= kinds.float;
-                    column.kinds.time |= kinds.time;
-                    column.kinds.text |= kinds.text;
+                    column.kinds.add(kind_of(text));
                 }
                 // In a column of texts, nothing between two commas is an empty text.
                 for column in self.columns.iter_mut().filter(|column| column.kinds.text) {
@@ -393,7 +436,7 @@ impl Columns {
     pub fn row(&self, record: &Record<'_>) -> Result<Vec<Value>, Odd> {
         let mut row = Vec::with_capacity(self.columns.len());
         match record {
-            Record::Json(fields) => {
+            Record::Json(fields) | Record::Untyped(fields) => {
                 for column in &self.columns {
                     column.put(fields.get(&column.key), self.rows, &mut row)?;
                 }
@@ -457,6 +500,53 @@ mod tests {
             let lines: Vec<Vec<&str>> = texts.iter().map(|text| vec![*text]).collect();
             let lines: Vec<&[&str]> = lines.iter().map(Vec::as_slice).collect();
             assert_eq!(csv(&lines).told(), [format!("c0: {want}")], "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn texts_of_xml_stay_as_they_are_written() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let cases: [(&[&str], &str, Value); 9] = [
+            (&["1", "2"], "int", Value::Int(1)),
+            (&["1", "2.5"], "float", Value::Real(1.0)),
+            (&["1.10", "1.10b"], "str", text("1.10")),
+            (&["True", "maybe"], "str", text("True")),
+            (&["True", "false"], "bool", Value::Int(1)),
+            (&["nan", "n/a"], "str", text("nan")),
+            (&["nan", "1"], "float", Value::Null),
+            (&["007", "1"], "str", text("007")),
+            (&["12345678901234567890", "x"], "str", text("12345678901234567890")),
+        ];
+        let record = |value: Json| -> serde_json::Map<String, Json> {
+            [("a".to_owned(), value)].into_iter().collect()
+        };
+        for (texts, kind, first) in cases {
+            let mut columns = Columns::default();
+            for text in texts {
+                columns.see(&Record::Untyped(&record(Json::from(*text))));
+            }
+            assert_eq!(columns.told(), [format!("a: {kind}")], "{texts:?}");
+            let row = columns.row(&Record::Untyped(&record(Json::from(texts[0]))));
+            assert_eq!(row.expect("typed"), [first], "{texts:?}");
+        }
+        let long = record(Json::from("12345678901234567890"));
+        let mut columns = Columns::default();
+        columns.see(&Record::Untyped(&long));
+        columns.want(&[("a".to_owned(), Scalar::Text)]).expect("a column");
+        let row = columns.row(&Record::Untyped(&long)).expect("typed");
+        assert_eq!(row, [text("12345678901234567890")]);
+        for (items, kind, want) in [
+            (["1", "2"], "list[int]", "[1,2]"),
+            (["1", "2.5"], "list[float]", "[1.0,2.5]"),
+            (["true", "False"], "list[bool]", "[true,false]"),
+            (["1", "x"], "list[str]", r#"["1","x"]"#),
+            (["1", "nan"], "list[str]", r#"["1","nan"]"#),
+        ] {
+            let list = record(Json::from(items.to_vec()));
+            let mut columns = Columns::default();
+            columns.see(&Record::Untyped(&list));
+            assert_eq!(columns.told(), [format!("a: {kind}")]);
+            assert_eq!(columns.row(&Record::Untyped(&list)).expect("typed"), [text(want)]);
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod catalog;
+pub mod cells;
 pub mod http;
 pub mod model;
 pub mod mounted;
