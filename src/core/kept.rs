@@ -2,7 +2,7 @@
 //! one computation.
 
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use lru::LruCache;
 
@@ -36,8 +36,7 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
     /// The value if it is there; does not wait for one that is being computed.
     pub fn ready(&self, key: &K) -> Option<Arc<V>> {
         let slot = self.lock().by_key.get(key)?.0.clone();
-        let value = slot.try_lock().ok()?;
-        value.clone()
+        look(&slot)
     }
 
     /// The value, computed by `find` if it is not there and weighed by `weigh`. Blocks.
@@ -77,6 +76,16 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         }
     }
 
+    /// Removes a value if it is still this one, so that of several callers who find it too old one alone makes it anew.
+    pub fn remove_same(&self, key: &K, value: &Arc<V>) {
+        let mut slots = self.lock();
+        let held = slots.by_key.peek(key).and_then(|(slot, _)| look(slot));
+        let is_same = held.is_some_and(|held| Arc::ptr_eq(&held, value));
+        if is_same && let Some((_, counted)) = slots.by_key.pop(key) {
+            slots.weight -= counted;
+        }
+    }
+
     /// Counts a new value, and evicts old ones.
     fn make_room(&self, key: &K, slot: &Arc<Slot<V>>, weight: usize) {
         let mut slots = self.lock();
@@ -104,6 +113,16 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
 
     fn lock(&self) -> MutexGuard<'_, Slots<K, V>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The value of a slot; `None` while it is being computed.
+fn look<V>(slot: &Slot<V>) -> Option<Arc<V>> {
+    match slot.try_lock() {
+        Ok(held) => held.clone(),
+        // Computing it panicked once, and succeeded later.
+        Err(TryLockError::Poisoned(held)) => held.into_inner().clone(),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -142,6 +161,18 @@ mod tests {
         assert!(failed.is_err());
         assert!(kept.ready(&1).is_none());
         assert_eq!(get(&kept, 1, 5), 5);
+    }
+
+    #[test]
+    fn a_value_that_was_replaced_is_not_removed() {
+        let kept = Kept::new(10);
+        let old = kept.get(&1, |_| 1, || Ok(5)).expect("found");
+        kept.remove_same(&1, &old);
+        assert!(kept.ready(&1).is_none() && kept.lock().weight == 0);
+        assert_eq!(get(&kept, 1, 6), 6);
+        kept.remove_same(&1, &old);
+        kept.remove_same(&2, &old);
+        assert_eq!(kept.ready(&1).as_deref(), Some(&6));
     }
 
     #[test]

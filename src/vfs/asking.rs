@@ -11,6 +11,7 @@ use super::views::View;
 use super::{Answer, Error, Vfs};
 use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Kind, Result};
+use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pack::Pack;
 
 /// How much longer than the timeout, in multiples of it, abandoned work continues.
@@ -44,13 +45,12 @@ impl Vfs {
         Answer::later(async move { in_turn(&turns, Turn::Any, timeout, work).await })
     }
 
-    /// As [`Vfs::in_background`], for work that may occupy a thread for long: the number of such tasks is limited.
-    pub(super) fn in_long_turn<T: Send + 'static>(
+    /// As [`Vfs::blocking`], for work that may occupy a thread for long: the number of such tasks is limited.
+    pub(super) async fn in_long_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Answer<T> {
-        let (timeout, turns) = (self.timeout, self.turns.clone());
-        Answer::later(async move { in_turn(&turns, Turn::Long, timeout, work).await })
+    ) -> Result<T> {
+        in_turn(&self.turns, Turn::Long, self.timeout, work).await
     }
 
     /// Runs `ask` on a view's place: at once if its pack is open and its rows are known, else in a task.
@@ -80,12 +80,24 @@ impl Vfs {
         slot: Slot,
         ask: impl FnOnce(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
+        self.with_place_in_turn(Turn::Any, number, slot, ask)
+    }
+
+    /// The same in a turn of this kind.
+    pub(super) fn with_place_in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        turn: Turn,
+        number: u64,
+        slot: Slot,
+        ask: impl FnOnce(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
         self.with_view(number, slot, |view| {
             let vfs = self.clone();
             Answer::later(async move {
                 let place = vfs.place(number, slot, &view).await?;
                 let (asked, asker) = (place.clone(), vfs.clone());
-                let answer = vfs.blocking(move || ask(&asker, &asked)).await;
+                let work = move || ask(&asker, &asked);
+                let answer = in_turn(&vfs.turns, turn, vfs.timeout, work).await;
                 vfs.sound(number, &place, answer)
             })
         })
@@ -180,23 +192,29 @@ impl Vfs {
             self.believe(number, slot, &pack)?;
             return Ok(pack);
         }
-        let (vfs, wanted) = (self.clone(), view.clone());
+        let pack = self.pack_of(&view.of).await?;
+        view.keep(&pack);
+        Ok(pack)
+    }
+
+    /// The pack of a version, opened or built once for all concurrent callers, each of which waits no longer
+    /// than the timeout. A build that nobody asks for any more is given up.
+    pub(super) async fn pack_of(self: &Arc<Self>, of: &VersionInfo) -> Result<Arc<Pack>> {
+        let (vfs, wanted) = (self.clone(), of.clone());
         // In a task of its own: a caller that stops waiting must not cancel the build, unless nobody else waits.
-        let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
-        let leaving = OnDrop(Some(|| self.packs.leave(&view.of)));
+        let build = tokio::spawn(async move { vfs.packs.get(&wanted).await });
+        let leaving = OnDrop(Some(|| self.packs.leave(of)));
         let built = bounded(self.timeout, build).await;
         leaving.disarm();
         if built.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
-            let (vfs, wanted) = (self.clone(), view.clone());
+            let (vfs, wanted) = (self.clone(), of.clone());
             let patience = self.timeout.saturating_mul(PATIENCE);
             tokio::spawn(async move {
                 tokio::time::sleep(patience).await;
-                vfs.packs.give_up(&wanted.of, patience);
+                vfs.packs.give_up(&wanted, patience);
             });
         }
-        let pack = built?;
-        view.keep(&pack);
-        Ok(pack)
+        built
     }
 
     /// An answer from a place, if its pack is intact.

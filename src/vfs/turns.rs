@@ -35,7 +35,7 @@ pub enum Turn {
     Any,
     /// Computing the rows of a view.
     Rows,
-    /// Computing rows, with an expression that may be slow.
+    /// Computing rows with an expression that may be slow, groups of rows, or the answer to a statement.
     Long,
 }
 
@@ -68,7 +68,11 @@ pub fn as_user<F: Future>(user: u32, work: F) -> impl Future<Output = F::Output>
 /// The kind of turn for a filter.
 pub fn of_filter(text: &str) -> Turn {
     let text = text.to_ascii_lowercase();
-    if LONG.iter().any(|word| text.contains(word)) { Turn::Long } else { Turn::Rows }
+    // `any` evaluates its condition for every item of every row.
+    let is_call = |rest: &str| rest.trim_start().starts_with('(');
+    let is_long =
+        LONG.iter().any(|word| text.contains(word)) || text.split("any").skip(1).any(is_call);
+    if is_long { Turn::Long } else { Turn::Rows }
 }
 
 impl Turns {
@@ -113,6 +117,9 @@ mod tests {
             ("name regexp '(a+)+b'", Turn::Long),
             ("not name LIKE '%a%'", Turn::Long),
             ("width > 400", Turn::Rows),
+            ("ANY (boxes, score > 0.5)", Turn::Long),
+            ("not any(boxes, score > 0.5)", Turn::Long),
+            ("company = 'any' and anything > 1", Turn::Rows),
         ];
         for (text, turn) in cases {
             assert_eq!(of_filter(text), turn, "{text}");

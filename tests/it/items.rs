@@ -112,6 +112,10 @@ fn any_is_refused_where_there_are_no_models() {
         ),
         ("any(n, x > 3)", "`n` is an int, not a list of models"),
         ("any(bxes, x > 3)", "did you mean `boxes`?"),
+        (
+            "any(boxes, any(inner, any(boxes, v > 1)))",
+            "`boxes` is a list of the row, not of the item around it",
+        ),
         ("any(boxes)", "call it as `any(list, condition)`"),
         ("any(boxes, score)", "`score` is a float, not a condition"),
         ("any(boxes, label > 3) > 2", "a boolean"),

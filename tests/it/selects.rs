@@ -3,9 +3,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
+use dcfs_core::sql::GROUPS;
 use dcfs_data::catalog::Catalog;
 use dcfs_data::pack::{Limits as PackLimits, Packs};
 use dcfs_data::sql::Limits;
@@ -136,14 +138,25 @@ fn folds(draw: &mut Draw, table: &str) -> Vec<String> {
     folds
 }
 
-/// A statement, and whether its rows are fully ordered.
-fn statement(draw: &mut Draw) -> (String, bool) {
+/// A statement.
+struct Select {
+    text: String,
+    /// The same for the catalog's database, if SQLite does not know the statement.
+    theirs: Option<String>,
+    /// Whether its rows are fully ordered.
+    is_ordered: bool,
+}
+
+fn statement(draw: &mut Draw) -> Select {
     if draw.is(3) {
-        return (joined(draw), false);
+        return joined(draw);
     }
-    if draw.is(4) {
-        return plain(draw);
-    }
+    let (text, is_ordered) = if draw.is(4) { plain(draw) } else { grouped(draw) };
+    Select { text, theirs: None, is_ordered }
+}
+
+/// A statement over groups, and whether its rows are fully ordered.
+fn grouped(draw: &mut Draw) -> (String, bool) {
     let keys = draw.some(&KEYS, 3);
     let mut text = format!("select {} from a", [keys.clone(), folds(draw, "")].concat().join(", "));
     if draw.is(2) {
@@ -168,7 +181,7 @@ fn statement(draw: &mut Draw) -> (String, bool) {
     (text, false)
 }
 
-fn joined(draw: &mut Draw) -> String {
+fn joined(draw: &mut Draw) -> Select {
     let on = draw.of(&[
         "a.s = b.s",
         "a.n = b.n",
@@ -178,27 +191,50 @@ fn joined(draw: &mut Draw) -> String {
         "a.s = b.s and a.n = b.n",
         "a.w = b.w",
     ]);
-    let keys = draw.some(&["a.s", "b.t", "a.n", "b.b", "a.c", "b.m"], 2);
-    let kind = draw.of(&["join", "join", "join", "left join"]);
-    let side = draw.of(&["a.", "b."]);
-    let mut text = format!(
-        "select {} from a {kind} b on {on}",
-        [keys.clone(), folds(draw, side)].concat().join(", ")
-    );
+    let kind = draw.of(&[
+        "join",
+        "join",
+        "join",
+        "left join",
+        "right join",
+        "full join",
+        "semi join",
+        "anti join",
+        "left semi join",
+        "left anti join",
+    ]);
+    // A test shows nothing of its second table.
+    let is_test = kind.contains("semi") || kind.contains("anti");
+    let (keys, side) = match is_test {
+        true => (draw.some(&["a.s", "a.n", "a.c"], 2), "a."),
+        false => {
+            let keys = draw.some(&["a.s", "b.t", "a.n", "b.b", "a.c", "b.m"], 2);
+            (keys, draw.of(&["a.", "b."]))
+        }
+    };
+    let select = format!("select {} from a", [keys.clone(), folds(draw, side)].concat().join(", "));
     let mut conditions = Vec::new();
     if draw.is(2) {
         conditions.push(condition(draw, "a"));
     }
-    if draw.is(3) {
+    if !is_test && draw.is(3) {
         conditions.push(condition(draw, "b"));
     }
-    if !conditions.is_empty() {
-        text += &format!(" where {}", conditions.join(" and "));
-    }
-    if !keys.is_empty() {
-        text += &format!(" group by {}", keys.join(", "));
-    }
-    text
+    let filter = |conditions: &[String]| match conditions.is_empty() {
+        true => String::new(),
+        false => format!(" where {}", conditions.join(" and ")),
+    };
+    let group = match keys.is_empty() {
+        true => String::new(),
+        false => format!(" group by {}", keys.join(", ")),
+    };
+    let text = format!("{select} {kind} b on {on}{}{group}", filter(&conditions));
+    let theirs = is_test.then(|| {
+        let not = if kind.contains("anti") { "not " } else { "" };
+        conditions.push(format!("{not}exists (select 1 from b where {on})"));
+        format!("{select}{}{group}", filter(&conditions))
+    });
+    Select { text, theirs, is_ordered: false }
 }
 
 /// Statements that kernels do not support: rows, windows, sets, subqueries.
@@ -261,11 +297,15 @@ impl Fixture {
 
     /// The result, and whether kernels computed it.
     fn ours(&self, text: &str, by_kernels: bool) -> Result<(Rows, bool)> {
+        self.within(Limits::default(), text, by_kernels)
+    }
+
+    fn within(&self, limits: Limits, text: &str, by_kernels: bool) -> Result<(Rows, bool)> {
         let question = Question::read(&self.catalog, Usage::off(), text)?;
-        let is_grouped = question.explain().iter().any(|line| line.starts_with("kernels"));
         let packs = |of: &_| pack_of(&self.packs, of);
-        let (mut engine, bound) =
-            question.engine(&packs, Limits::default(), by_kernels, &|_| {})?;
+        let (mut engine, bound) = question.engine(&packs, limits, by_kernels, &|_| {})?;
+        // Kernels leave a statement over their groups.
+        let is_grouped = bound.sql.contains(GROUPS);
         let mut rows = Rows::new();
         engine.prepare(bound)?.rows(&mut |cells| {
             let value = |cell: &Cell<'_>| match cell {
@@ -320,9 +360,10 @@ fn random_selects_say_the_same_three_ways() {
     let count = std::env::var("DCFS_SELECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     let fixture = Fixture::new();
     let mut draw = Draw(17);
-    let mut by_kernels = 0;
+    let (mut by_kernels, mut outer, mut tests) = (0, 0, 0);
     for _ in 0..count {
-        let (text, is_ordered) = statement(&mut draw);
+        let Select { text, theirs, is_ordered } = statement(&mut draw);
+        let plain = theirs.as_deref().unwrap_or(&text);
         let (kernels, is_grouped) = match fixture.ours(&text, true) {
             Ok(answer) => answer,
             Err(error) => {
@@ -330,18 +371,48 @@ fn random_selects_say_the_same_three_ways() {
                 let message = error.to_string();
                 assert!(message.contains("integer overflow"), "{text}: {message}");
                 assert!(fixture.ours(&text, false).is_err(), "{text}: SQLite adds it up");
-                assert!(fixture.theirs(&text).is_err(), "{text}: the catalog adds it up");
+                assert!(fixture.theirs(plain).is_err(), "{text}: the catalog adds it up");
                 continue;
             }
         };
         by_kernels += u32::from(is_grouped);
+        let is_outer =
+            ["left join", "right join", "full join"].iter().any(|kind| text.contains(kind));
+        outer += u32::from(is_grouped && is_outer);
+        tests += u32::from(is_grouped && theirs.is_some());
         let kernels = sorted(kernels, is_ordered);
         let sqlite = fixture.ours(&text, false).unwrap_or_else(|error| panic!("{text}: {error}"));
         let sqlite = sorted(sqlite.0, is_ordered);
         assert!(agree(&kernels, &sqlite), "{text}\nkernels {kernels:?}\nSQLite  {sqlite:?}");
-        let theirs = fixture.theirs(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let theirs = fixture.theirs(plain).unwrap_or_else(|error| panic!("{text}: {error}"));
         let theirs = sorted(theirs, is_ordered);
         assert!(agree(&kernels, &theirs), "{text}\nours    {kernels:?}\ncatalog {theirs:?}");
     }
     assert!(by_kernels > count / 3, "{by_kernels} of {count} by kernels");
+    assert!(outer > count / 100 && tests > count / 100, "{outer} outer joins, {tests} tests");
+}
+
+#[test]
+fn a_join_with_too_many_pairs_is_left_to_sqlite() {
+    let fixture = Fixture::new();
+    let few = Limits { pairs: 1, ..Limits::default() };
+    let text = "select a.s, count(*) from a join b on a.s = b.s group by a.s";
+    let (rows, is_grouped) = fixture.ours(text, true).expect("sound");
+    let (same, is_still) = fixture.within(few, text, true).expect("sound");
+    assert!(is_grouped && !is_still);
+    assert!(agree(&sorted(rows, false), &sorted(same, false)));
+}
+
+#[test]
+fn kernels_keep_to_the_deadline_of_the_caller() {
+    let fixture = Fixture::new();
+    let late = Limits { until: Some(Instant::now()), ..Limits::default() };
+    for text in [
+        "select count(*) from a join b on a.s = b.s",
+        "select s, count(*) from a group by s",
+        "select count(*) from a, b where a.n > b.n",
+    ] {
+        let error = fixture.within(late, text, true).map(drop).expect_err(text).to_string();
+        assert!(error.contains("longer than"), "{text}: {error}");
+    }
 }

@@ -65,6 +65,7 @@ REASONS = [
     ("breed = Pug and n > 99", "`n` lies between 0 and 11"),
     ("breed = null", "nothing compares with NULL; write `breed is null`"),
     ("n != null", "write `n is not null`"),
+    ("n < null", "nothing compares with NULL"),
     ("file.ext = \".png\"", "an extension has no dot; `file.ext = \"png\"` selects"),
     ("limit 0", "`limit 0` takes no row"),
     ("offset 50", "`offset 50` skips all 12 rows"),

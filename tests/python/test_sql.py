@@ -314,6 +314,19 @@ def test_time_memory_and_length_are_bounded(sql, shapes_catalog):
     assert sql("select " + "(" * 500 + "1" + ")" * 500).returncode == 2
 
 
+def test_left_semi_and_left_anti_are_semi_and_anti(sql):
+    for join in ("semi", "anti"):
+        text = "select count(*) n from pets_sized a {} join pets_masked b on a.file.path = b.file.path"
+        same = [sql.rows(text.format(words), *flags) for words in (join, f"left {join}") for flags in ((), ("--sqlite",))]
+        assert same[0] == same[1] == same[2] == same[3], same
+    wrong = sql("select count(*) from pets_sized a right semi join pets_masked b on a.file.path = b.file.path")
+    assert wrong.returncode == 2 and "write `semi join` or `anti join`" in wrong.stderr and "^" in wrong.stderr
+
+
+def test_a_statement_is_a_file_for_cat_too(sql, shapes_catalog):
+    assert sql.dcfs.ok("cat", "sql/select 40 + 2 as n.csv", cwd=shapes_catalog).splitlines() == ["n", "42"]
+
+
 def test_names_are_names_whatever_is_in_them(sql, writable):
     """Columns and datasets are called by strangers: quotes and semicolons in them say nothing to SQLite."""
     odd = 'a"; drop table x; --'

@@ -55,6 +55,7 @@ use dcfs_core::version::Version;
 pub use digest::of as digest;
 use error::Error;
 use metastore::Metastore;
+pub(crate) use sqlite::bounds::Budget;
 use sqlite::connect::Pool;
 pub use warehouse::Matching;
 use warehouse::{Found, Warehouse};

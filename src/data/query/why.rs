@@ -206,8 +206,11 @@ fn beside_null(term: &Expr) -> Option<String> {
         (true, false) => b,
         _ => return None,
     };
-    let not = if *comparison == Comparison::NotEqual { "not " } else { "" };
-    Some(format!("nothing compares with NULL; write `{of} is {not}null`"))
+    Some(match comparison {
+        Comparison::Equal => format!("nothing compares with NULL; write `{of} is null`"),
+        Comparison::NotEqual => format!("nothing compares with NULL; write `{of} is not null`"),
+        _ => "nothing compares with NULL".to_owned(),
+    })
 }
 
 fn alone(term: &Expr) -> String {

@@ -152,7 +152,10 @@ impl Sum {
 
 impl Counts {
     /// All of it as CSV: a column of each key, `rows`, `share`, and a column of each sum.
-    pub fn csv(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// `Invalid`: it is longer than `most` bytes.
+    pub fn csv(&self, most: usize) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let names = self.keys.iter().map(|key| key.name.clone());
         let sums = self.sums.iter().map(Sum::title);
@@ -175,7 +178,32 @@ impl Counts {
                 csv::cell(&mut out, value.into(), of);
             }
             out.push(b'\n');
+            if out.len() > most {
+                let message = format!(
+                    "the table of {} groups is longer than {most} bytes; name fewer columns, or write it with \
+                     `dcfs sql -o FILE`",
+                    self.groups.len()
+                );
+                return Err(Error::new(Kind::Invalid, message));
+            }
         }
-        out
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_bounded() {
+        let group = |rows| (Vec::new(), rows, Vec::new());
+        let groups = vec![group(3), group(1)];
+        let counts = Counts { keys: Vec::new(), sums: Vec::new(), groups, total: 4 };
+        let whole = counts.csv(100).expect("short");
+        assert_eq!(whole, b"\"rows\",\"share\"\n3,0.75\n1,0.25\n");
+        assert_eq!(counts.csv(whole.len()).expect("just fits"), whole);
+        let error = counts.csv(whole.len() - 1).expect_err("too long");
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains("2 groups"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -15,14 +16,19 @@ use serde_json::Value as Json;
 
 use super::table::{Table, TableColumns};
 use super::{aggregates, functions};
+use crate::catalog::Budget;
+use dcfs_core::cancel;
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::expr::{Group, Val};
 use dcfs_core::schema::ValueType;
 use dcfs_core::sql::{Bound, GROUPS, Known, nearest_name, quoted, table_name};
 
-/// The longest text or blob, in bytes: the result of `group_concat` or `collect` over a column.
+/// The longest text or blob by default, and the most allowed, in bytes: the result of `group_concat` or `collect` over a column.
 const LONGEST: i32 = 64 << 20;
+
+/// The most pairs of rows of a join by kernels: 512 MiB of numbers.
+const MOST_PAIRS: u64 = 1 << 26;
 
 /// The longest statement as passed to SQLite: every column of a wide table with its names.
 const LONGEST_SQL: i32 = 4 << 20;
@@ -38,14 +44,52 @@ const TABLES: &Module<'static, Table> = &Module::read_only_module();
 /// Limits for a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// The longest time that SQLite may run. Messages name it.
     pub time: Duration,
-    /// The most memory that SQLite may use, in bytes.
+    /// The caller's deadline, for kernels and SQLite alike. `None`: only `time` counts.
+    pub until: Option<Instant>,
+    /// The most memory that SQLite may use for this statement, in bytes.
     pub memory: u64,
+    /// The longest text or blob, in bytes. Without `spills` also the most bytes of a row.
+    pub length: i32,
+    /// The most pairs of rows that a join by kernels may make.
+    pub pairs: u64,
+    /// Whether large sorts may use temporary files. Without, they count as memory: for a mount,
+    /// whose disk is everybody's.
+    pub spills: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(60), memory: 1 << 30 }
+        Self {
+            time: Duration::from_secs(60),
+            until: None,
+            memory: 1 << 30,
+            length: LONGEST,
+            pairs: MOST_PAIRS,
+            spills: true,
+        }
+    }
+}
+
+impl Limits {
+    /// When a statement that starts now must end: the caller's deadline or after `time`, whichever
+    /// is first. `None` where neither bounds it.
+    pub fn deadline(&self) -> Option<Instant> {
+        let own = Instant::now().checked_add(self.time);
+        self.until.into_iter().chain(own).min()
+    }
+
+    /// Fails once the caller's deadline has passed, or nobody waits any more.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`]; as [`cancel::check`].
+    pub fn check(&self) -> Result<()> {
+        cancel::check()?;
+        match self.until.is_some_and(|until| Instant::now() >= until) {
+            true => Err(Error::TooLong(self.time).into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -56,8 +100,10 @@ pub enum Error {
     TooLong(Duration),
     #[error("the statement needs more than {} MiB of memory; ask for fewer groups or rows, or allow it more: --memory", .0 >> 20)]
     TooMuchMemory(u64),
-    #[error("a value of the answer is longer than {} MiB", LONGEST >> 20)]
-    TooLarge,
+    #[error("a value of the answer is longer than {} MiB", .0 >> 20)]
+    TooLarge(i32),
+    #[error("a row of the answer is longer than {} MiB", .0 >> 20)]
+    LongRow(i32),
     #[error(
         "the disk for temporary files is full; free some of it, or name another: SQLITE_TMPDIR"
     )]
@@ -80,6 +126,10 @@ impl From<Error> for error::Error {
 pub struct Engine {
     connection: Connection,
     limits: Limits,
+    /// Whether it was stopped for its use of memory.
+    is_greedy: Arc<AtomicBool>,
+    /// Dropped after the connection.
+    _budget: Budget,
 }
 
 /// A prepared statement.
@@ -111,23 +161,26 @@ impl Engine {
                     .execute_batch(&format!("CREATE VIRTUAL TABLE {name} USING {MODULE}({number})"))
             })
         });
-        made.map_err(|error| plain(&error))?;
+        made.map_err(|error: rusqlite::Error| engine.unmade(&error))?;
         Ok(engine)
     }
 
     fn open(limits: Limits) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(Path::new(":memory:"), flags)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+        let budget = Budget::begin(limits.memory);
+        let mut connection = Connection::open_with_flags(Path::new(":memory:"), flags)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limits.length.clamp(1, LONGEST))?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_SQL)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        connection.pragma_update(None, "temp_store", "FILE")?;
-        connection.pragma_update(None, "hard_heap_limit", limits.memory.cast_signed())?;
+        let temporary = if limits.spills { "FILE" } else { "MEMORY" };
+        connection.pragma_update(None, "temp_store", temporary)?;
         functions::add(&connection)?;
         aggregates::add(&connection)?;
-        Ok(Self { connection, limits })
+        let is_greedy = Arc::default();
+        watch(&mut connection, limits.until, &is_greedy)?;
+        Ok(Self { connection, limits, is_greedy, _budget: budget })
     }
 
     /// Creates a table that is not a dataset.
@@ -154,7 +207,7 @@ impl Engine {
             }
             Ok(())
         })();
-        made.map_err(|error| plain(&error))
+        made.map_err(|error: rusqlite::Error| self.unmade(&error))
     }
 
     /// Creates the table of groups, each with `keys` keys.
@@ -179,10 +232,7 @@ impl Engine {
             }
             self.connection.execute_batch("COMMIT")
         })();
-        made.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::OutOfMemory) => Error::TooMuchMemory(self.limits.memory).into(),
-            _ => plain(&error),
-        })
+        made.map_err(|error: rusqlite::Error| self.unmade(&error))
     }
 
     /// Creates a table of nearest rows: of which row, its rank, and the row.
@@ -202,10 +252,7 @@ impl Engine {
             }
             self.connection.execute_batch("COMMIT")
         })();
-        made.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
-            Some(ErrorCode::OutOfMemory) => Error::TooMuchMemory(self.limits.memory).into(),
-            _ => plain(&error),
-        })
+        made.map_err(|error: rusqlite::Error| self.unmade(&error))
     }
 
     /// From here on allows only SELECT, starts the limits on time, and prepares the statement.
@@ -213,10 +260,7 @@ impl Engine {
     /// # Errors
     /// SQLite's error for the statement, with its position.
     pub fn prepare<'e>(&'e mut self, bound: &'e Bound) -> Result<Answer<'e>> {
-        let until = Instant::now() + self.limits.time;
-        let set = self
-            .connection
-            .progress_handler(STEPS, Some(move || Instant::now() >= until))
+        let set = watch(&mut self.connection, self.limits.deadline(), &self.is_greedy)
             .and_then(|()| self.connection.authorizer(Some(authorized)));
         set.map_err(|error| plain(&error))?;
         let engine = &*self;
@@ -225,12 +269,34 @@ impl Engine {
         Ok(Answer { engine, bound, statement })
     }
 
+    /// The error of a table that could not be made.
+    fn unmade(&self, error: &rusqlite::Error) -> error::Error {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => self.stopped(),
+            Some(ErrorCode::OutOfMemory) => Error::TooMuchMemory(self.limits.memory).into(),
+            _ => plain(error),
+        }
+    }
+
+    /// Why SQLite was interrupted.
+    fn stopped(&self) -> error::Error {
+        if let Err(cancelled) = cancel::check() {
+            return cancelled;
+        }
+        match self.is_greedy.load(Ordering::Relaxed) {
+            true => Error::TooMuchMemory(self.limits.memory).into(),
+            false => Error::TooLong(self.limits.time).into(),
+        }
+    }
+
     fn told(&self, bound: &Bound, error: rusqlite::Error) -> error::Error {
         let code = error.sqlite_error_code();
         match (code, error) {
-            (Some(ErrorCode::OperationInterrupted), _) => Error::TooLong(self.limits.time).into(),
+            (Some(ErrorCode::OperationInterrupted), _) => self.stopped(),
             (Some(ErrorCode::OutOfMemory), _) => Error::TooMuchMemory(self.limits.memory).into(),
-            (Some(ErrorCode::TooBig), rusqlite::Error::SqliteFailure(..)) => Error::TooLarge.into(),
+            (Some(ErrorCode::TooBig), rusqlite::Error::SqliteFailure(..)) => {
+                Error::TooLarge(self.limits.length).into()
+            }
             (Some(ErrorCode::DiskFull), _) => Error::Full.into(),
             (Some(ErrorCode::AuthorizationForStatementDenied), _) => {
                 Error::Sqlite("only SELECT over datasets is run here".into()).into()
@@ -271,11 +337,18 @@ impl Answer<'_> {
         let count = self.statement.column_count();
         let (engine, bound) = (self.engine, self.bound);
         let told = |error| engine.told(bound, error);
+        let length = usize::try_from(engine.limits.length).unwrap_or(0);
+        let most = if engine.limits.spills { usize::MAX } else { length };
         let mut rows = self.statement.query([]).map_err(told)?;
         while let Some(row) = rows.next().map_err(told)? {
             let mut cells = Vec::with_capacity(count);
+            let mut size = 0_usize;
             for number in 0..count {
-                cells.push(match row.get_ref(number).map_err(told)? {
+                let value = row.get_ref(number).map_err(told)?;
+                if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = value {
+                    size = size.saturating_add(bytes.len());
+                }
+                cells.push(match value {
                     ValueRef::Null => Cell::Null,
                     ValueRef::Integer(n) => Cell::Integer(n),
                     ValueRef::Real(x) => Cell::Real(x),
@@ -283,12 +356,33 @@ impl Answer<'_> {
                     ValueRef::Blob(bytes) => Cell::Blob(bytes),
                 });
             }
+            if size > most {
+                return Err(Error::LongRow(engine.limits.length).into());
+            }
             if each(&cells)?.is_break() {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Stops the statements of a connection at a deadline, where they use too much memory, or where
+/// nobody waits any more.
+fn watch(
+    connection: &mut Connection,
+    until: Option<Instant>,
+    is_greedy: &Arc<AtomicBool>,
+) -> rusqlite::Result<()> {
+    let is_greedy = is_greedy.clone();
+    let must_stop = move || {
+        let is_over = Budget::is_over();
+        if is_over {
+            is_greedy.store(true, Ordering::Relaxed);
+        }
+        is_over || cancel::is_cancelled() || until.is_some_and(|until| Instant::now() >= until)
+    };
+    connection.progress_handler(STEPS, Some(must_stop))
 }
 
 fn bindable<'v>(value: &'v Val<'_>) -> ToSqlOutput<'v> {
@@ -397,10 +491,37 @@ mod tests {
 
     #[test]
     fn time_and_memory_are_bounded() {
-        let limits = Limits { time: Duration::from_millis(300), memory: 64 << 20 };
+        let limits =
+            Limits { time: Duration::from_millis(300), memory: 64 << 20, ..Limits::default() };
         let endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x";
         let error = run(endless, limits).expect_err("endless").to_string();
         assert!(error.contains("longer than 0.3 s"), "{error}");
         assert!(run("select length(randomblob(1000000000))", limits).is_err());
+    }
+
+    #[test]
+    fn a_time_without_an_end_is_no_panic() {
+        let limits = Limits { time: Duration::MAX, ..Limits::default() };
+        assert_eq!(run("select 1", limits).expect("sound"), ["[Integer(1)]"]);
+    }
+
+    #[test]
+    fn a_caller_may_allow_less() {
+        let endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x";
+        let late = Limits { until: Some(Instant::now()), ..Limits::default() };
+        let error = run(endless, late).expect_err("late").to_string();
+        assert!(error.contains("longer than"), "{error}");
+        assert!(late.check().is_err() && Limits::default().check().is_ok());
+        let flag = cancel::Flag::default();
+        flag.cancel();
+        let given_up = cancel::within(Some(flag), || run(endless, Limits::default()));
+        assert!(given_up.expect_err("cancelled").to_string().contains("cancelled"));
+        let short = Limits { length: 1 << 20, spills: false, ..Limits::default() };
+        let million = "printf('%.*c', 900000, 'x')";
+        assert!(run(&format!("select {million}"), short).is_ok());
+        let error = run(&format!("select {million}, {million}"), short).expect_err("a long row");
+        assert!(error.to_string().contains("a row of the answer"), "{error}");
+        let error = run("select printf('%.*c', 2000000, 'x')", short).expect_err("a long value");
+        assert!(error.to_string().contains("longer than 1 MiB"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::engine::Limits;
 use super::join::{self, Joined, Side};
 use super::table::{BytesOf, TableColumns};
 use crate::catalog::{Catalog, VersionInfo};
@@ -47,11 +48,20 @@ impl Taking<'_> {
 /// sum overflows: SQLite then answers or reports the error.
 ///
 /// # Errors
-/// Errors of the filter, the pack and the catalog.
-pub fn groups(taking: &[Taking<'_>], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
+/// Errors of the filter, the pack and the catalog; [`super::Error::TooLong`].
+pub fn groups(
+    taking: &[Taking<'_>],
+    grouped: &Grouped,
+    limits: &Limits,
+) -> Result<Option<Vec<Group>>> {
+    limits.check()?;
     match taking {
-        [one] => of_one(one, one.within()?.as_deref(), grouped),
-        [first, second] => joined([first, second], grouped),
+        [one] => {
+            let within = one.within()?;
+            limits.check()?;
+            of_one(one, within.as_deref(), grouped)
+        }
+        [first, second] => joined([first, second], grouped, limits),
         _ => Ok(None),
     }
 }
@@ -70,7 +80,11 @@ fn of_one(
 }
 
 /// The groups of the pairs of a join.
-fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
+fn joined(
+    taking: [&Taking<'_>; 2],
+    grouped: &Grouped,
+    limits: &Limits,
+) -> Result<Option<Vec<Group>>> {
     let operands = grouped.folds.iter().filter_map(|(_, of)| of.as_ref());
     let read: Vec<&Of> = grouped.keys.iter().chain(operands).collect();
     let mut columns: [Vec<SqlColumn>; 2] = Default::default();
@@ -92,19 +106,22 @@ fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Grou
     let [first, second] = columns;
     let tables = [taking[0].table(first)?, taking[1].table(second)?];
     let within = [taking[0].within()?, taking[1].within()?];
+    limits.check()?;
     let side =
         |at: usize, on: Vec<usize>| Side { table: &tables[at], within: within[at].as_deref(), on };
     let (left, right) = on.into_iter().unzip();
     let (first, second) = (side(0, left), side(1, right));
-    let Some(mut pairs) = join::pairs(&first, &second) else { return Ok(None) };
+    let found = join::pairs(&first, &second, grouped.join, limits)?;
+    let Some(mut pairs) = found else { return Ok(None) };
     if grouped.join.is_test() {
         let rows = join::tested(&pairs, grouped.join, &first);
         return of_one(taking[0], Some(&rows), grouped);
     }
     join::add_unmatched(&mut pairs, grouped.join, &first, &second);
-    let Some(joined) = Joined::new([&tables[0], &tables[1]], &pairs, &wanted) else {
+    let Some(joined) = Joined::new([&tables[0], &tables[1]], &pairs, &wanted, limits.memory) else {
         return Ok(None);
     };
+    limits.check()?;
     let operand = |of: &Of| Operand { column: named(of), part: of.1.part };
     let keys: Vec<Operand> = grouped.keys.iter().map(operand).collect();
     let folds: Vec<Fold> =

@@ -7,11 +7,12 @@ use super::engine::{Engine, Error, Limits};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::Pack;
 use crate::query;
+use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::expr::{self, Column, Fault, Form};
 use dcfs_core::sql::{Nearest, SqlColumn};
 
-/// The most pairs of a table.
+/// The most pairs of a table, if the limits allow as many.
 const MOST: usize = 1 << 24;
 
 /// A version and its pack.
@@ -29,10 +30,12 @@ pub fn fill(
     [to, of]: [Side<'_>; 2],
     limits: Limits,
 ) -> Result<()> {
+    limits.check()?;
     let count = to.1.row_count() as usize;
-    if count.saturating_mul(nearest.k) > MOST {
+    let most = usize::try_from(limits.pairs).unwrap_or(MOST).min(MOST);
+    if count.saturating_mul(nearest.k) > most {
         let message = format!(
-            "nearest rows of {count} rows are more than {MOST} pairs; ask for fewer, or of fewer rows"
+            "nearest rows of {count} rows are more than {most} pairs; ask for fewer, or of fewer rows"
         );
         return Err(error::Error::new(Kind::Invalid, message));
     }
@@ -47,11 +50,15 @@ pub fn fill(
         Ok::<_, error::Error>(pack.packed(catalog, version, &asked, &|_| {})?.hold(pack, &wanted))
     };
     let (queries, all) = (hold(to, &nearest.to.1)?, hold(of, &nearest.of.1)?);
-    let until = Instant::now() + limits.time;
-    let goes_on = || Instant::now() < until;
+    let (until, flag) = (limits.deadline(), cancel::current());
+    let goes_on = || {
+        !flag.as_ref().is_some_and(Flag::is_set) && until.is_none_or(|until| Instant::now() < until)
+    };
     let found = expr::nearest(&queries.get(0), &all.get(0), nearest.metric, nearest.k, &goes_on);
     let found = found.map_err(|fault| match fault {
-        Fault::Cancelled => Error::TooLong(limits.time).into(),
+        Fault::Cancelled => {
+            cancel::check().err().unwrap_or_else(|| Error::TooLong(limits.time).into())
+        }
         fault => error::Error::from(query::Error::from(fault)),
     })?;
     let id = |pack: &Pack, row: usize| pack.row_id(row as u32).map_or(0, |id| id.key());

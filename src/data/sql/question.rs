@@ -86,11 +86,6 @@ impl Question {
         self.found.iter().filter_map(|found| found.version.as_ref().map(|(of, _)| of))
     }
 
-    /// Whether it reads the table of runs.
-    pub fn is_of_runs(&self) -> bool {
-        self.statement.tables().iter().any(|table| table.name == "catalog.runs")
-    }
-
     /// The origin of each of its tables, for the shape of the result.
     pub fn origins(&self) -> Vec<Option<Origin>> {
         let origin = |found: &Found| found.version.as_ref().map(|(_, origin)| origin.clone());
@@ -102,7 +97,7 @@ impl Question {
     /// progress. Kernels group and join where they can, unless `by_kernels` is false.
     ///
     /// # Errors
-    /// Errors of the packs and the catalog.
+    /// Errors of the packs and the catalog; [`super::Error`] for its limits.
     pub fn engine(
         &self,
         packs: &PacksOf<'_>,
@@ -112,7 +107,7 @@ impl Question {
     ) -> Result<(Engine, &Bound)> {
         let (catalog, bound) = (&self.catalog, &self.bound);
         let grouped = match (&bound.grouped, by_kernels) {
-            (Ok(grouped), true) => groups(catalog, packs, &self.found, grouped)?,
+            (Ok(grouped), true) => groups(catalog, packs, &self.found, grouped, &limits)?,
             _ => None,
         };
         let (engine, bound) = match (grouped, &bound.grouped) {
@@ -209,6 +204,7 @@ fn groups(
     packs: &PacksOf<'_>,
     found: &[Found],
     grouped: &Grouped,
+    limits: &Limits,
 ) -> Result<Option<Vec<Group>>> {
     let mut ready = Vec::new();
     for (found, filter) in found.iter().zip(&grouped.filters) {
@@ -223,7 +219,7 @@ fn groups(
     let taking = |(of, pack, filter)| Taking { catalog, of, pack, filter };
     let taking: Vec<Taking<'_>> =
         ready.iter().map(|(of, pack, filter)| taking((*of, pack, filter.as_ref()))).collect();
-    kernel::groups(&taking, grouped)
+    kernel::groups(&taking, grouped, limits)
 }
 
 /// The columns of the tables, packed if they were not yet.

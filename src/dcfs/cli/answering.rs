@@ -240,7 +240,7 @@ impl Answering {
     fn limits(&self) -> Limits {
         // No clock can count beyond a year; below 16 MiB SQLite cannot do much.
         let time = self.timeout.min(Duration::from_secs(366 * 24 * 3600));
-        Limits { time, memory: self.memory.clamp(16 << 20, 1 << 40) }
+        Limits { time, memory: self.memory.clamp(16 << 20, 1 << 40), ..Limits::default() }
     }
 
     fn packs(&self, catalog: &Arc<Catalog>) -> Result<Packs> {

@@ -17,6 +17,7 @@ use super::{places, usage, warn};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Function;
 use dcfs_core::name::DatasetRef;
+use dcfs_core::render::stranger::is_obeyed;
 use dcfs_core::sql::{AGGREGATES, Known};
 use dcfs_data::catalog::Catalog;
 
@@ -176,6 +177,19 @@ fn is_whole(text: &str) -> bool {
                 chars.by_ref().find(|c| *c == '\n');
                 continue;
             }
+            (None, '/') if chars.peek() == Some(&'*') => {
+                chars.next();
+                let mut before = ' ';
+                let is_closed = chars.by_ref().any(|c| {
+                    let is_end = before == '*' && c == '/';
+                    before = c;
+                    is_end
+                });
+                if !is_closed {
+                    return false;
+                }
+                continue;
+            }
             (None, '\'' | '"' | '`') => quote = Some(c),
             (None, _) => {}
         }
@@ -194,6 +208,11 @@ fn word(text: &str, at: usize) -> (usize, &str) {
         .rfind(|c: char| !is_in(c))
         .map_or(0, |found| found + before[found..].chars().next().map_or(1, char::len_utf8));
     (start, &before[start..])
+}
+
+/// Whether a name may reach the terminal, which would obey some characters.
+fn is_shown(name: &str) -> bool {
+    !name.contains(|c: char| c.is_control() || is_obeyed(c))
 }
 
 /// Completion for the line editor.
@@ -235,14 +254,16 @@ impl Assistant {
         let mut found: Vec<String> = Vec::new();
         for name in &all {
             let is_new = name.starts_with(typed) && !found.contains(name);
-            if is_new && found.len() < MOST {
+            if is_new && found.len() < MOST && is_shown(name) {
                 found.push(name.clone());
             }
         }
         if found.is_empty()
             && let Some((alias, rest)) = typed.split_once('.')
         {
-            let below = all.iter().filter(|name| name.starts_with(rest) && !name.ends_with('('));
+            let below = all
+                .iter()
+                .filter(|name| name.starts_with(rest) && !name.ends_with('(') && is_shown(name));
             found.extend(below.take(MOST).map(|name| format!("{alias}.{name}")));
         }
         found
@@ -295,11 +316,31 @@ mod tests {
             ("select 1; -- done", true),
             ("select 1 -- no end;", false),
             ("select 'it''s';", true),
+            ("select 1 /* it's */;", true),
+            ("select 1; /* done; */", true),
+            ("select 1 /* no end;", false),
+            ("select '/*';", true),
+            ("select 6 / 2 /*/;*/;", true),
+            ("select 6 /*/;", false),
             ("\\d pets", true),
             ("", true),
         ];
         for (text, want) in cases {
             assert_eq!(is_whole(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_terminal_would_obey_is_not_completed() {
+        let cases = [
+            ("info.width", true),
+            ("caf\u{e9}", true),
+            ("a\u{1b}[2J", false),
+            ("a\nb", false),
+            ("a\u{202e}b", false),
+        ];
+        for (name, want) in cases {
+            assert_eq!(is_shown(name), want, "{name:?}");
         }
     }
 

@@ -5,21 +5,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dcfs_core::error::{Kind, Result};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::stranger::on_terminal;
 use dcfs_core::schema::Schema;
-use dcfs_core::sql::Known;
+use dcfs_core::sql::{Known, SqlColumn};
 use dcfs_data::sql::counts::{self, Sum};
 
 use super::{At, Directory, Shape, inode};
 use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
+use crate::turns::Turn;
 use crate::{Entry, FOREVER, Vfs, wrong};
 
 /// Rows counted by value.
 pub struct Group;
 
 const NUMBER: u8 = 11;
+
+/// The most bytes of a table, which is held in memory.
+const MOST: usize = 16 << 20;
 
 /// The nodes: the top; a table; `_error`, and the messages in it. Tables and messages have the number of their name
 /// ([`wrong::Notes`]).
@@ -49,6 +53,10 @@ impl Directory for Group {
         if matches!(kind, TABLE | ERROR) { Shape::File } else { Shape::Directory }
     }
 
+    fn turn(&self) -> Turn {
+        Turn::Long
+    }
+
     fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
         if at.node.kind == 0 && name == wrong::NAME {
             return Ok(Entry::Found(at.directory(ERRORS, 0)));
@@ -59,22 +67,20 @@ impl Directory for Group {
         };
         let node = ViewNode { number: at.vfs.notes.number(columns), ..at.node };
         let table = At { node: ViewNode { kind: TABLE, ..node }, ..at };
-        match (at.node.kind, found(table)) {
+        match (at.node.kind, &*found(table)?) {
             (0, Ok(_)) => Ok(Entry::Found(at.file(TABLE, node.number)?)),
-            (0, Err(error)) => Err(error),
-            (_, Err(error)) if error.kind() == Kind::Invalid => {
-                Ok(Entry::Found(at.file(ERROR, node.number)?))
-            }
-            (_, Err(error)) => Err(error),
+            (0, Err(why)) => Err(Error::new(Kind::Invalid, why.clone())),
+            (_, Err(_)) => Ok(Entry::Found(at.file(ERROR, node.number)?)),
             (_, Ok(_)) => Ok(Entry::Absent(FOREVER)),
         }
     }
 
     fn open(&self, at: At<'_>) -> Result<Handle> {
         let table = At { node: ViewNode { kind: TABLE, ..at.node }, ..at };
-        let text = match (at.node.kind, found(table)) {
-            (TABLE, found) => (*found?).clone(),
-            (_, Err(error)) => Bytes::from(on_terminal(&error.to_string()) + "\n"),
+        let text = match (at.node.kind, &*found(table)?) {
+            (TABLE, Ok(text)) => text.clone(),
+            (TABLE, Err(why)) => return Err(Error::new(Kind::Invalid, why.clone())),
+            (_, Err(why)) => Bytes::from(on_terminal(why) + "\n"),
             (_, Ok(_)) => return Err(at.unknown()),
         };
         Ok(Handle::Text(text))
@@ -101,23 +107,44 @@ impl Directory for Group {
     }
 }
 
+/// A table, or why its name is wrong: both stay as they are, because the rows of a view never change.
+type Table = Result<Bytes, String>;
+
 /// The table of a node, from the cache if it is there.
-fn found(at: At<'_>) -> Result<Arc<Bytes>> {
-    at.kept(at.node, Bytes::len, || made(at))
+fn found(at: At<'_>) -> Result<Arc<Table>> {
+    let weigh = |table: &Table| table.as_ref().map_or_else(String::len, Bytes::len);
+    at.kept(at.node, weigh, || match made(at) {
+        Ok(table) => Ok(Ok(table)),
+        Err(error) if error.kind() == Kind::Invalid => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    })
 }
 
 fn made(at: At<'_>) -> Result<Bytes> {
     let columns = at.vfs.notes.text(at.node.number).ok_or_else(|| at.unknown())?;
     let known = Known::of(&*at.place.view.schema(&at.vfs.catalog)?);
-    let (mut keys, mut sums) = (Vec::new(), Vec::new());
+    let (mut keys, mut sums): (Vec<SqlColumn>, Vec<Sum>) = Default::default();
     for part in columns.split(',') {
-        match part.split_once('=') {
-            Some((kind, column)) => sums.push(Sum::read(&known, kind.trim(), column.trim())?),
-            None => keys.push(counts::key(&known, part.trim())?),
+        let is_new = match part.split_once('=') {
+            Some((kind, column)) => {
+                let sum = Sum::read(&known, kind.trim(), column.trim())?;
+                let is_new = !sums.iter().any(|own| own.kind == sum.kind && own.of == sum.of);
+                sums.push(sum);
+                is_new
+            }
+            None => {
+                let key = counts::key(&known, part.trim())?;
+                let is_new = !keys.contains(&key);
+                keys.push(key);
+                is_new
+            }
+        };
+        if !is_new {
+            return Err(Error::new(Kind::Invalid, format!("`{}` is named twice", part.trim())));
         }
     }
     let version = (&*at.vfs.catalog, &at.place.view.of);
     let within = at.place.set().map(|set| set.rows());
     let counted = counts::count(version, &at.place.pack, within.map(|rows| &**rows), keys, sums)?;
-    Ok(counted.csv().into())
+    Ok(counted.csv(MOST)?.into())
 }

@@ -27,6 +27,7 @@ use super::handles::Handle;
 use super::inode::{Inode, Slot, ViewNode};
 use super::listing::{Each, Listing};
 use super::place::{Place, Shown};
+use super::turns::Turn;
 use super::views::{Kind, Step, View, ViewStep};
 use super::{Answer, Attr, Entry, Error, FOREVER, Opened, SHORT, Vfs};
 use dcfs_core::error::Result;
@@ -116,6 +117,11 @@ pub trait Directory: Sync {
 
     /// The type of nodes of a kind.
     fn shape(&self, kind: u8) -> Shape;
+
+    /// The kind of turn for looking up names in it, and for the sizes and contents of its files.
+    fn turn(&self) -> Turn {
+        Turn::Any
+    }
 
     /// Looks up a name in a node that is a directory. Blocking.
     fn lookup(&self, _at: At<'_>, _name: &[u8]) -> Result<Entry> {
@@ -420,7 +426,7 @@ impl Vfs {
             return Answer::Now(Err(Error::Wrong(parent, "directory").into()));
         }
         let name = name.to_vec();
-        self.with_place_in_task(parent, slot, move |vfs, place| {
+        self.with_place_in_turn(directory.turn(), parent, slot, move |vfs, place| {
             directory.lookup(At::new(vfs, place, node), &name)
         })
     }
@@ -435,7 +441,9 @@ impl Vfs {
         match shape(node) {
             None => unknown(number),
             Some(Shape::File) => {
-                self.with_place_in_task(number, slot, move |vfs, place| vfs.node_file(place, node))
+                let turn = numbered(node.directory).map_or(Turn::Any, Directory::turn);
+                let file = move |vfs: &Arc<Self>, place: &Place| vfs.node_file(place, node);
+                self.with_place_in_turn(turn, number, slot, file)
             }
             Some(Shape::Directory | Shape::Changing) => {
                 let view = self.view(number, slot);
@@ -474,7 +482,7 @@ impl Vfs {
         if directory.shape(node.kind) != Shape::File {
             return Answer::Now(Err(Error::Wrong(number, "file").into()));
         }
-        let opened = self.with_place_in_task(number, slot, move |vfs, place| {
+        let opened = self.with_place_in_turn(directory.turn(), number, slot, move |vfs, place| {
             directory.open(At { caller, ..At::new(vfs, place, node) })
         });
         let vfs = self.clone();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Folder, Node};
+use super::{Folder, Node, Stamp};
 use crate::Vfs;
 use dcfs_core::error::Result;
 use dcfs_data::runs;
@@ -60,8 +60,8 @@ impl Folder for Runs {
         true
     }
 
-    fn stamp(&self, _vfs: &Vfs) -> Result<Option<String>> {
-        Ok(None)
+    fn stamp(&self, _vfs: &Vfs, _path: &str) -> Result<Stamp> {
+        Ok(Stamp::Live)
     }
 }
 

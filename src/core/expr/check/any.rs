@@ -30,7 +30,16 @@ impl Checker<'_> {
         self.items.borrow_mut().push(item);
         let checked = self.condition(condition);
         self.items.borrow_mut().pop();
-        Ok(Expr::Any(of.into(), level, checked?.into()))
+        let checked = checked?;
+        // Such a list would be read again for each item around it: the square of a long list.
+        if level > 0 && !is_of_items(&of, level) && is_of_items(&checked, level) {
+            let message = format!(
+                "`{}` is a list of the row, not of the item around it; inside `any`, ask about a list of the item",
+                shown(&of)
+            );
+            return Err(Error::new(list.span.clone(), message));
+        }
+        Ok(Expr::Any(of.into(), level, checked.into()))
     }
 
     /// The meaning of a name, inside an `any` or outside.
@@ -51,6 +60,14 @@ impl Checker<'_> {
         let mut all = known;
         all.truncate(12);
         nearest::hint(&near, &format!("an item has {}", all.join(", ")))
+    }
+}
+
+/// Whether an expression depends on an item outside of `level`.
+fn is_of_items(of: &Expr, level: usize) -> bool {
+    match of {
+        Expr::Element(own, _) => *own < level,
+        _ => of.children().into_iter().any(|part| is_of_items(part, level)),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::expr::packed::Packed;
 use crate::expr::typed::{Column, Expr, Target};
 use crate::json;
 
+/// Items evaluated together, in blocks: the condition is compiled once for them.
+const TOGETHER: usize = 16 * BLOCK;
+
 /// An `any`, ready.
 pub struct Any<'a> {
     pub list: Node<'a>,
@@ -93,7 +96,7 @@ impl Any<'_> {
             };
             rows.extend(std::iter::repeat_n(row, found.len()));
             items.extend(found.into_iter().map(|item| Val::Text(Cow::Borrowed(item))));
-            if items.len() >= BLOCK {
+            if items.len() >= TOGETHER {
                 self.settle(&rows, &items, &outer, &mut truth)?;
                 rows.clear();
                 items.clear();
@@ -111,23 +114,45 @@ impl Any<'_> {
         outer: &[Values<'_>],
         truth: &mut Truth,
     ) -> Result<(), Fault> {
-        for (rows, items) in rows.chunks(BLOCK).zip(items.chunks(BLOCK)) {
-            if cancel::is_cancelled() {
-                return Err(Fault::Cancelled);
-            }
+        for (rows, items) in rows.chunks(TOGETHER).zip(items.chunks(TOGETHER)) {
             let parts = self.outer.iter().map(|(part, _)| *part);
             let outer = parts.zip(outer.iter().map(|values| repeated(values, rows))).collect();
             let given = Given { level: self.level, items, outer };
             let test = Binder { columns: &NoColumns, given: Some(&given) }.test(self.condition)?;
-            let block = Block { start: 0, length: items.len() };
-            let met = test.truth(block, &block.all())?.yes.and(&block.all());
-            met.iter().for_each(|item| truth.put(rows[item], Some(true)));
+            for start in (0..items.len()).step_by(BLOCK) {
+                if cancel::is_cancelled() {
+                    return Err(Fault::Cancelled);
+                }
+                let block = Block { start, length: BLOCK.min(items.len() - start) };
+                let met = test.truth(block, &block.all())?.yes.and(&block.all());
+                met.iter().for_each(|item| truth.put(rows[start + item], Some(true)));
+            }
         }
         Ok(())
     }
 }
 
-/// The value of the row of every item.
-fn repeated<'v>(values: &[Val<'v>], rows: &[usize]) -> Vec<Val<'v>> {
-    rows.iter().map(|row| values[*row].clone()).collect()
+/// The value of the row of every item. Texts are borrowed: one of a megabyte may have thousands of
+/// items beside it.
+fn repeated<'v>(values: &'v [Val<'_>], rows: &[usize]) -> Vec<Val<'v>> {
+    let borrowed = |row: &usize| match &values[*row] {
+        Val::Null => Val::Null,
+        Val::Int(n) => Val::Int(*n),
+        Val::Real(x) => Val::Real(*x),
+        Val::Text(text) => Val::Text(Cow::Borrowed(&text[..])),
+    };
+    rows.iter().map(borrowed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_repeated_without_a_copy() {
+        let values = [Val::Null, Val::Text(Cow::Owned(b"long".to_vec())), Val::Int(1)];
+        let found = repeated(&values, &[1, 1, 2]);
+        let is_borrowed = |value: &Val<'_>| matches!(value, Val::Text(Cow::Borrowed(b"long")));
+        assert!(found[..2].iter().all(is_borrowed) && found[2] == Val::Int(1), "{found:?}");
+    }
 }

@@ -37,8 +37,8 @@ impl Binder<'_> {
         for call in scan.calls.iter().filter(|call| scan.tokens[call.token].is(WORD)) {
             let whole = call.token..call.inside.end + 1;
             let number = self.joined_by(call).ok_or_else(|| {
-                let message =
-                    "`nearest` stands behind ON, as in `join p on nearest(q.emb, p.emb, 5)`";
+                let message = "`nearest` stands behind the ON of an inner join, as `join p on nearest(q.emb, p.emb, 5)`; \
+                               other conditions follow with AND";
                 Error::new(self.span(&whole), message)
             })?;
             let nearest = self.pairs(call, number)?;
@@ -65,12 +65,17 @@ impl Binder<'_> {
         calls.any(|call| call.inside.contains(&chain.tokens.start))
     }
 
-    /// The table in whose ON a call stands: of an inner join.
+    /// The table in whose ON a call stands: of an inner join, where the call is one of the
+    /// conditions that all have to hold.
     fn joined_by(&self, call: &Call) -> Option<usize> {
         let tables = self.scan.tables.iter().enumerate();
         let (number, table) = tables.filter(|(_, table)| table.tokens.end < call.token).last()?;
-        let on = self.scan.tokens.get(table.tokens.end)?;
-        (on.is("on") && table.join == Join::Inner && number > 0).then_some(number)
+        let on = table.tokens.end;
+        let is_inner =
+            self.scan.tokens.get(on)?.is("on") && table.join == Join::Inner && number > 0;
+        let whole = call.token..call.inside.end + 1;
+        let conditions = self.scan.conjuncts(&(on + 1..self.end_of_on(on)));
+        (is_inner && conditions.contains(&whole)).then_some(number)
     }
 
     fn pairs(&self, call: &Call, table: usize) -> Result<Nearest, Error> {

@@ -2,7 +2,7 @@
 
 use super::Binder;
 use crate::expr::Error;
-use crate::sql::scan::{Chain, Entry, Join};
+use crate::sql::scan::{Chain, Entry, Join, Table};
 
 /// Words that end FROM.
 const CLAUSES: [&str; 9] =
@@ -20,8 +20,35 @@ impl Binder<'_> {
         (on..self.end_of_on(on)).contains(&chain.tokens.start)
     }
 
-    fn end_of_on(&self, on: usize) -> usize {
-        self.end_of(on + 1, |word| CLAUSES.contains(&word) || JOINS.contains(&word))
+    /// The end of the condition behind the ON at a token: the next join, comma or clause.
+    pub(super) fn end_of_on(&self, on: usize) -> usize {
+        let end = self.end_of(on + 1, |word| CLAUSES.contains(&word) || JOINS.contains(&word));
+        let mut depth = 0_usize;
+        let comma = (on + 1..end).find(|at| {
+            let token = &self.scan.tokens[*at];
+            depth += usize::from(token.is_sign("("));
+            depth -= usize::from(token.is_sign(")")).min(depth);
+            depth == 0 && token.is_sign(",")
+        });
+        comma.unwrap_or(end)
+    }
+
+    /// The first word of the join of a table that is only tested: SEMI, ANTI, or LEFT before them.
+    fn begin_of_test(&self, table: &Table) -> Result<usize, Error> {
+        let test = table.tokens.start.saturating_sub(2);
+        let Some(before) = test.checked_sub(1) else { return Ok(test) };
+        let token = &self.scan.tokens[before];
+        if token.is("left") {
+            return Ok(before);
+        }
+        let others = ["right", "full", "natural", "outer", "inner", "cross"];
+        match others.iter().any(|word| token.is(word)) {
+            false => Ok(test),
+            true => Err(Error::new(
+                self.span(&(before..table.tokens.start)),
+                "a semi or an anti join only tests the rows before it; write `semi join` or `anti join`",
+            )),
+        }
     }
 
     /// Writes every SEMI and ANTI JOIN as a condition.
@@ -34,14 +61,14 @@ impl Binder<'_> {
                     "expected ON and a condition after the table of a semi or an anti join";
                 return Err(Error::new(table.span.clone(), message));
             }
-            let end = self.end_of_on(on);
+            let (begin, end) = (self.begin_of_test(table)?, self.end_of_on(on));
             let words = self.out[on + 1..end].iter().map(|word| word.trim());
             let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
             let condition = words.join(" ");
             let not = if table.join == Join::Anti { "NOT " } else { "" };
             let of = self.out[table.tokens.start].clone();
             let test = format!("{not}EXISTS (SELECT 1 FROM {of} WHERE {condition})");
-            self.out[table.tokens.start - 2..end].iter_mut().for_each(String::clear);
+            self.out[begin..end].iter_mut().for_each(String::clear);
             self.add_condition(end, &test);
         }
         Ok(())

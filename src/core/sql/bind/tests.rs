@@ -93,8 +93,25 @@ fn nearest_rows_are_joined_by_a_table_of_pairs() {
         ("select 1 from pets q join pets p on nearest(q.emb, p.emb, 0)", "from 1 to 1000"),
         ("select 1 from pets q join pets p on nearest(q.emb, q.emb, 5)", "the other of one before"),
         ("select 1 from pets q join pets p on nearest(q.label, p.emb, 5)", "lists of numbers"),
-        ("select 1 from pets q left join pets p on nearest(q.emb, p.emb, 5)", "behind ON"),
-        ("select nearest(q.emb, q.emb, 5) from pets q", "behind ON"),
+        ("select 1 from pets q left join pets p on nearest(q.emb, p.emb, 5)", "behind the ON"),
+        ("select nearest(q.emb, q.emb, 5) from pets q", "behind the ON"),
+        (
+            "select 1 from pets q join pets p on nearest(q.emb, p.emb, 5) or q.label = 'a'",
+            "behind the ON",
+        ),
+        ("select 1 from pets q join pets p on not nearest(q.emb, p.emb, 5)", "behind the ON"),
+        (
+            "select 1 from pets q join pets p on case when 1 and nearest(q.emb, p.emb, 5) and 1 then 1 end",
+            "behind the ON",
+        ),
+        (
+            "select 1 from pets q join pets p on q.label = p.label where nearest(q.emb, p.emb, 5)",
+            "behind the ON",
+        ),
+        (
+            "select 1 from pets q join pets p on 1 order by nearest(q.emb, p.emb, 5)",
+            "behind the ON",
+        ),
         (
             "select 1 from pets q join pets p on nearest(q.emb, p.emb, 5, 'x')",
             "'cosine' or 'euclidean'",
@@ -114,6 +131,12 @@ fn tests_of_rows_become_conditions() {
     let cases = [
         (join.to_owned(), format!("{from} WHERE {exists}")),
         (join.replace("semi", "anti"), format!("{from} WHERE NOT {exists}")),
+        (join.replace("semi", "left semi"), format!("{from} WHERE {exists}")),
+        (join.replace("semi", "LEFT ANTI"), format!("{from} WHERE NOT {exists}")),
+        (
+            format!("{join}, dogs c where c.rows > 1"),
+            format!(r#"{from} , "dcfs table 2" AS "c" WHERE {exists} AND ( "c"."rows" > 1 )"#),
+        ),
         (
             format!("{join} where rows > 1 or rows < 0 group by a.label"),
             format!(
@@ -169,6 +192,22 @@ fn points_at_what_is_wrong() {
         ("select q.* from pets", "no table is called `q`"),
         ("select q.label from pets p semi join pets q on p.label = q.label", "no column `q.label`"),
         ("select count(*) from pets p semi join pets q using (label)", "expected ON"),
+        (
+            "select 1 from pets p right semi join pets q on p.label = q.label",
+            "write `semi join` or `anti join`",
+        ),
+        (
+            "select 1 from pets p full anti join pets q on p.label = q.label",
+            "write `semi join` or `anti join`",
+        ),
+        (
+            "select 1 from pets p natural semi join pets q on p.label = q.label",
+            "write `semi join` or `anti join`",
+        ),
+        (
+            "select 1 from pets p left outer anti join pets q on p.label = q.label",
+            "write `semi join` or `anti join`",
+        ),
         ("select * from listing(5)", "write the address in single quotes"),
     ] {
         let error = bound(text).map(|b| b.sql).expect_err(text).to_string();
@@ -187,7 +226,7 @@ fn an_end_too_soon_is_no_panic() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_it_panic(words in proptest::collection::vec("select|from pets p|semi join pets q on|anti join|listing\\('s3://b'\\)|\\(|\\)|,|label|p\\.info|info\\.width|\\.|\\*|as|join pets q on|where|group by all|order by|exclude|meta\\.a|tags\\[0\\]|count\\(\\*\\)|x|=|'x'|union|with y as|using", 0..25)) {
+    fn no_text_makes_it_panic(words in proptest::collection::vec("select|from pets p|semi join pets q on|anti join|left anti join pets q on|nearest\\(|listing\\('s3://b'\\)|\\(|\\)|,|label|p\\.info|info\\.width|\\.|\\*|as|join pets q on|where|group by all|order by|exclude|meta\\.a|tags\\[0\\]|count\\(\\*\\)|x|=|'x'|union|with y as|using", 0..25)) {
         let _ = bound(&format!("select {}", words.join(" ")));
     }
 }

@@ -299,7 +299,7 @@ impl Finder<'_, '_> {
     ) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
         const ODD: Reason = "it joins on more than equal columns";
         let mut pairs = Vec::new();
-        for tokens in self.conjuncts(tokens) {
+        for tokens in self.scan.conjuncts(tokens) {
             if let Some(pair) = self.pair(&tokens) {
                 pairs.push(pair);
                 continue;
@@ -340,30 +340,6 @@ impl Finder<'_, '_> {
         }
     }
 
-    /// The terms of a condition joined by AND.
-    fn conjuncts(&self, tokens: &Range<usize>) -> Vec<Range<usize>> {
-        let (mut found, mut start, mut depth, mut is_between) =
-            (Vec::new(), tokens.start, 0_usize, false);
-        for at in tokens.clone() {
-            let token = &self.scan.tokens[at];
-            depth += usize::from(token.is_sign("("));
-            depth -= usize::from(token.is_sign(")")).min(depth);
-            if depth > 0 {
-                continue;
-            }
-            if token.is("or") {
-                return vec![tokens.clone()];
-            }
-            if token.is("and") && !is_between {
-                found.push(start..at);
-                start = at + 1;
-            }
-            is_between = token.is("between") || (is_between && !token.is("and"));
-        }
-        found.push(start..tokens.end);
-        found
-    }
-
     /// The condition, shared out among the tables, in the language of filters.
     fn filters(
         &self,
@@ -372,7 +348,7 @@ impl Finder<'_, '_> {
         terms: &mut [Vec<String>],
     ) -> Result<(), Reason> {
         let tables = self.scan.tables.len();
-        let parts = if tables == 1 { vec![tokens.clone()] } else { self.conjuncts(tokens) };
+        let parts = if tables == 1 { vec![tokens.clone()] } else { self.scan.conjuncts(tokens) };
         for part in parts {
             let (table, text) = self.filter(&part)?;
             // Conditions are about the rows after the join, those that it filled with NULL too.

@@ -76,6 +76,8 @@ fn recognises_outer_joins_and_tests() {
         ("full outer join", "1 = 1", Join::Full, [None, None]),
         ("semi join", "a.info.width > 1", Join::Semi, [Some("(`info.width` > 1)"), None]),
         ("anti join", "a.info.width > 1", Join::Anti, [Some("(`info.width` > 1)"), None]),
+        ("left semi join", "a.info.width > 1", Join::Semi, [Some("(`info.width` > 1)"), None]),
+        ("LEFT ANTI JOIN", "a.info.width > 1", Join::Anti, [Some("(`info.width` > 1)"), None]),
     ];
     for (word, condition, join, filters) in cases {
         let condition =

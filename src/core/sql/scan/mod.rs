@@ -152,6 +152,33 @@ pub struct Scan {
     pub has_natural: bool,
 }
 
+impl Scan {
+    /// The terms of a condition joined by AND.
+    pub fn conjuncts(&self, tokens: &Range<usize>) -> Vec<Range<usize>> {
+        let (mut found, mut start, mut depth, mut is_between) =
+            (Vec::new(), tokens.start, 0_usize, false);
+        for at in tokens.clone() {
+            let token = &self.tokens[at];
+            // The conditions of CASE are not terms.
+            depth += usize::from(token.is_sign("(") || token.is("case"));
+            depth -= usize::from(token.is_sign(")") || token.is("end")).min(depth);
+            if depth > 0 {
+                continue;
+            }
+            if token.is("or") {
+                return vec![tokens.clone()];
+            }
+            if token.is("and") && !is_between {
+                found.push(start..at);
+                start = at + 1;
+            }
+            is_between = token.is("between") || (is_between && !token.is("and"));
+        }
+        found.push(start..tokens.end);
+        found
+    }
+}
+
 /// Scans `text`.
 ///
 /// # Errors

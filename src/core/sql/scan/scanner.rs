@@ -371,19 +371,21 @@ impl Scanner {
         (frame.scope, frame.clause, frame.expects_table) = (Some(scope), Clause::Select, false);
     }
 
-    /// LEFT makes the tables after it outer, RIGHT the ones before it, FULL both.
+    /// LEFT makes the tables after it outer, RIGHT the ones before it, FULL both. SEMI and ANTI
+    /// stand right before JOIN; elsewhere they are names.
     fn join(&mut self, at: usize) {
         let mut before = at;
         let (mut left, mut right, mut test) = (false, false, None);
-        while before > 0 {
+        let table = self.found.tables.last().map_or(0, |table| table.tokens.end);
+        while before > table {
             before -= 1;
             let token = &self.found.tokens[before];
             match token.text.to_ascii_lowercase().as_str() {
                 "left" => left = true,
                 "right" => right = true,
                 "full" => (left, right) = (true, true),
-                "semi" => test = Some(Join::Semi),
-                "anti" => test = Some(Join::Anti),
+                "semi" if before + 1 == at => test = Some(Join::Semi),
+                "anti" if before + 1 == at => test = Some(Join::Anti),
                 "natural" => self.found.has_natural = true,
                 "outer" | "inner" | "cross" => {}
                 _ => break,
@@ -396,13 +398,14 @@ impl Scanner {
             tables.into_iter().for_each(|table| self.found.tables[table].is_outer = true);
         }
         let frame = self.frame();
-        (frame.expects_table, frame.outer) = (true, left);
-        frame.join = match (left, right) {
+        // LEFT SEMI JOIN is a SEMI JOIN, which shows nothing of the tables after it.
+        (frame.expects_table, frame.outer) = (true, left && test.is_none());
+        frame.join = test.unwrap_or(match (left, right) {
             (true, true) => Join::Full,
             (true, false) => Join::Left,
             (false, true) => Join::Right,
-            (false, false) => test.unwrap_or_default(),
-        };
+            (false, false) => Join::Inner,
+        });
     }
 
     /// Reads the name of a table and its alias.

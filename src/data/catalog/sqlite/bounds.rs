@@ -4,12 +4,15 @@
 //! refer to each other endlessly. So values have a longest length, SQLite's memory a limit, and a
 //! transaction a number of steps that its file could explain: scanning an honest table visits each
 //! byte of the file a few times.
+//!
+//! SQLite counts memory for the process, not for a connection. Statements of users have budgets on
+//! top of the limit for queries to catalogs, so that the former do not starve the latter.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
 use rusqlite::limits::Limit;
+use rusqlite::{Connection, ffi};
 
 use crate::catalog::error::Error;
 use dcfs_core::cancel;
@@ -20,8 +23,11 @@ const LONGEST: i32 = 64 << 20;
 /// The longest statement: ours name every column of a table.
 const LONGEST_SQL: i32 = 4 << 20;
 
-/// The most memory that SQLite may use, for all connections of the process, in bytes.
-const HEAP: i64 = 512 << 20;
+/// The most memory that SQLite may use for all queries to catalogs, in bytes.
+const HEAP: u64 = 512 << 20;
+
+/// The most memory for all statements of users together, unless one alone has a larger budget.
+const TOGETHER: u64 = 1 << 30;
 
 /// Steps of SQLite's virtual machine between checks of the count.
 const STEPS: i32 = 100_000;
@@ -77,6 +83,99 @@ pub fn limit(connection: &Connection) -> Result<(), Error> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
     connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_SQL)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    connection.pragma_update(None, "hard_heap_limit", HEAP)?;
+    running().set_heap();
     Ok(())
+}
+
+/// The statements of users that run now.
+struct Running {
+    budgets: Vec<u64>,
+    /// The memory used when the first of them began.
+    before: u64,
+}
+
+static RUNNING: Mutex<Running> = Mutex::new(Running { budgets: Vec::new(), before: 0 });
+
+/// The use of memory beyond which statements of users are stopped.
+static MOST_USED: AtomicU64 = AtomicU64::new(u64::MAX);
+
+fn running() -> MutexGuard<'static, Running> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Running {
+    /// The memory that all of them may use.
+    fn allowed(&self) -> u64 {
+        let all = self.budgets.iter().fold(0_u64, |all, budget| all.saturating_add(*budget));
+        let largest = self.budgets.iter().copied().max().unwrap_or(0);
+        all.min(largest.max(TOGETHER))
+    }
+
+    /// Sets the limits of the process: of SQLite itself, and the lower one of [`Budget::is_over`].
+    fn set_heap(&self) {
+        let allowed = self.allowed();
+        MOST_USED.store(self.before.saturating_add(allowed), Ordering::Relaxed);
+        let heap = i64::try_from(HEAP.saturating_add(allowed)).unwrap_or(i64::MAX);
+        // The pragma can only lower it.
+        // SAFETY: it sets a number under SQLite's own mutex.
+        unsafe { ffi::sqlite3_hard_heap_limit64(heap) };
+        // The hard limit lowers the soft one with it, and does not raise it again.
+        // SAFETY: as above.
+        unsafe { ffi::sqlite3_soft_heap_limit64(heap) };
+    }
+}
+
+/// The memory that SQLite uses in this process.
+fn used() -> u64 {
+    // SAFETY: it reads a counter.
+    let used = unsafe { ffi::sqlite3_memory_used() };
+    u64::try_from(used).unwrap_or(0)
+}
+
+/// The memory for a statement of a user, until it is dropped. Drop it after the connection.
+#[derive(Debug)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// Allows a statement `size` bytes.
+    pub fn begin(size: u64) -> Self {
+        let mut running = running();
+        if running.budgets.is_empty() {
+            running.before = used();
+        }
+        running.budgets.push(size);
+        running.set_heap();
+        Self(size)
+    }
+
+    /// Whether the statements that run use more than all their budgets.
+    pub fn is_over() -> bool {
+        used() > MOST_USED.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        let mut running = running();
+        if let Some(at) = running.budgets.iter().position(|budget| *budget == self.0) {
+            running.budgets.swap_remove(at);
+        }
+        running.set_heap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_add_up_to_a_bound() {
+        const MIB: u64 = 1 << 20;
+        let allowed = |budgets: &[u64]| Running { budgets: budgets.to_vec(), before: 0 }.allowed();
+        assert_eq!(allowed(&[]), 0);
+        assert_eq!(allowed(&[64 * MIB, 32 * MIB]), 96 * MIB);
+        assert_eq!(allowed(&[512 * MIB; 9]), TOGETHER);
+        assert_eq!(allowed(&[4096 * MIB, 64 * MIB]), 4096 * MIB);
+        assert_eq!(allowed(&[u64::MAX, 1]), u64::MAX);
+    }
 }

@@ -70,20 +70,24 @@ impl Encoding {
         match self {
             Self::Parquet => encode(root, groups, out).map_err(failed),
             Self::Arrow => arrow::encode(&root, groups, out)
-                .map_err(|error| failed(ParquetError::External(error.into()))),
+                .map_err(|error| unwritten("Arrow", &error.to_string())),
         }
     }
 }
 
-/// Translates an error of a writer.
+/// Translates an error of the writer of Parquet.
 fn failed(error: ParquetError) -> Error {
     let cause = match error {
         ParquetError::External(cause) => cause.to_string(),
         other => other.to_string(),
     };
+    unwritten("Parquet", &cause)
+}
+
+fn unwritten(format: &str, cause: &str) -> Error {
     let is_full = cause.contains("No space left") || cause.contains("os error 28");
     let kind = if is_full { Kind::NoSpace } else { Kind::Broken };
-    Error::new(kind, format!("cannot write Parquet: {cause}"))
+    Error::new(kind, format!("cannot write {format}: {cause}"))
 }
 
 /// The table of `source` as a file: from the cache, or written now. Blocks meanwhile.
