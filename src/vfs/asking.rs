@@ -192,14 +192,14 @@ impl Vfs {
             self.believe(number, slot, &pack)?;
             return Ok(pack);
         }
-        let pack = self.pack_of(&view.of).await?;
+        let pack = self.pack_of_version(&view.of).await?;
         view.keep(&pack);
         Ok(pack)
     }
 
     /// The pack of a version, opened or built once for all concurrent callers, each of which waits no longer
     /// than the timeout. A build that nobody asks for any more is given up.
-    pub(super) async fn pack_of(self: &Arc<Self>, of: &VersionInfo) -> Result<Arc<Pack>> {
+    pub(super) async fn pack_of_version(self: &Arc<Self>, of: &VersionInfo) -> Result<Arc<Pack>> {
         let (vfs, wanted) = (self.clone(), of.clone());
         // In a task of its own: a caller that stops waiting must not cancel the build, unless nobody else waits.
         let build = tokio::spawn(async move { vfs.packs.get(&wanted).await });

@@ -182,7 +182,10 @@ const CASES: &[Case] = &[
         name: "403",
         size: 9,
         answer: |_, _| Reply::refusal(403, "AccessDenied"),
-        result: Err((Kind::Denied, "the store answers 403 AccessDenied (as told), requested without")),
+        result: Err((
+            Kind::Denied,
+            "the store answers 403 AccessDenied (as told), requested without",
+        )),
         requests: 1,
     },
     Case {

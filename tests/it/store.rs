@@ -388,8 +388,7 @@ fn members_of_archives_are_pinned_as_their_archive() {
             assert_eq!(error.kind(), Kind::Broken);
             assert!(error.to_string().contains("ends at byte 10240"), "{error}");
         }
-        let sizes =
-            [(Some(100), "has 100 bytes by its row and 9 by"), (None, "records no size")];
+        let sizes = [(Some(100), "has 100 bytes by its row and 9 by"), (None, "records no size")];
         for (size, message) in sizes {
             let other = Object { size, ..member((512, 9)) };
             let error = open(&server, &other).await.expect_err(message);

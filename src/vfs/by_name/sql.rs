@@ -154,7 +154,7 @@ fn limits(timeout: Duration, began: Instant) -> Limits {
 fn answer(vfs: &Arc<Vfs>, question: &Question, form: Form, began: Instant) -> Result<Vec<u8>> {
     question.note(Timestamp::of_system(SystemTime::now()));
     // The packs open in the mount are used. Statements run in a task that may block.
-    let packs = |of: &_| Runtime::current().block_on(vfs.pack_of(of));
+    let packs = |of: &_| Runtime::current().block_on(vfs.pack_of_version(of));
     let limits = limits(vfs.timeout, began);
     let (mut engine, bound) = question.engine(&packs, limits, true, &|_| {})?;
     let ready = engine.prepare(bound)?;
