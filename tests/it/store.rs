@@ -364,10 +364,27 @@ fn location(source: &str, path: &str, size: usize, (offset, length): (u64, u64))
     )
 }
 
+/// Makes the 512 bytes before `at` the header of a member of a tar, as far as its checksum goes.
+fn put_header(body: &mut [u8], at: usize) {
+    let header = &mut body[at - 512..at];
+    header.fill(0);
+    header[..5].copy_from_slice(b"a.txt");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// A plain tar of that size, whose first member begins at 512.
+fn archive(size: usize) -> Served {
+    let mut served = served(size);
+    put_header(&mut served.body, 512);
+    served
+}
+
 #[test]
 fn members_of_archives_are_pinned_as_their_archive() {
     run(async {
-        let server = Server::start(|request, _| served(10_240).answer(request));
+        let server = Server::start(|request, _| archive(10_240).answer(request));
         let member = |part: (u64, u64)| Object {
             path: b"a.tar/in/side.txt".to_vec(),
             size: Some(part.1),
@@ -376,7 +393,7 @@ fn members_of_archives_are_pinned_as_their_archive() {
             ..row(9)
         };
         let bytes = read_all(&server, &member((512, 9))).await.expect("served");
-        assert_eq!(bytes, served(10_240).body[512..521]);
+        assert_eq!(bytes, archive(10_240).body[512..521]);
         // The first is for its beginning: to see whether it is compressed.
         assert_eq!(server.requests()[0].range(), Some((0, 512)));
         let request = &server.requests()[1];
@@ -422,11 +439,38 @@ fn members_of_compressed_archives_are_refused_whatever_their_name() {
 }
 
 #[test]
+fn where_no_magic_tells_the_block_before_a_member_must_be_its_header() {
+    run(async {
+        // Brotli has no magic number.
+        let server = Server::start(|request, _| {
+            let mut served = served(10_240);
+            put_header(&mut served.body, 2048);
+            served.answer(request)
+        });
+        let stores = Stores::new(config(&server.url()));
+        let read = async |part: (u64, u64)| {
+            let member = Object {
+                path: b"a.tar/x".to_vec(),
+                size: Some(part.1),
+                location: Some(location("s3://bkt", "a.tar", 10_240, part)),
+                ..row(9)
+            };
+            stores.open(&member).await?.read(0, 99).await
+        };
+        assert_eq!(read((2048, 9)).await.expect("a member"), served(10_240).body[2048..2057]);
+        for part in [(512, 9), (100, 9), (2049, 9), (4096, 9)] {
+            let error = read(part).await.expect_err("no member");
+            assert!(error.to_string().contains("is compressed"), "{part:?}: {error}");
+        }
+    });
+}
+
+#[test]
 fn files_and_their_members_are_read_and_pinned() {
     run(async {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().canonicalize().expect("real");
-        let content = served(3_000_000).body;
+        let content = archive(3_000_000).body;
         std::fs::write(path.join("a %20#.bin"), &content).expect("written");
         std::fs::write(path.join("db"), &content).expect("written");
         let mut config = config("http://127.0.0.1:1");
@@ -445,12 +489,12 @@ fn files_and_their_members_are_read_and_pinned() {
         let bytes = reader.read(2_999_990, 4096).await.expect("read");
         assert_eq!(bytes, content[2_999_990..]);
         let member = Object {
-            location: Some(location(&source, "a %20#.bin", 3_000_000, (7, 5))),
+            location: Some(location(&source, "a %20#.bin", 3_000_000, (512, 5))),
             size: Some(5),
             ..row("a %20#.bin/x")
         };
         let reader = stores.open(&member).await.expect("opened");
-        assert_eq!(reader.read(1, 99).await.expect("read"), content[8..12]);
+        assert_eq!(reader.read(1, 99).await.expect("read"), content[513..517]);
         let cases = [
             ("none", Kind::Stale, "is gone"),
             ("../x", Kind::Broken, "exactly as recorded"),
