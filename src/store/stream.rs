@@ -63,7 +63,8 @@ pub trait Ranges: Send + Sync + 'static {
 pub struct Rest {
     /// Memory needed, in bytes.
     pub bytes: u64,
-    /// Fetches and caches the bytes. Errors are dropped: a reader of these bytes requests them again.
+    /// Fetches and caches the bytes. Errors are dropped: a reader of these bytes requests them again. After one, nothing
+    /// of this object is completed for half a minute.
     pub work: BoxFuture<'static, ()>,
 }
 

@@ -6,7 +6,8 @@
 //! the page contains no statistics: they are available in its own directory, by name.
 //!
 //! `usage.md` and `runs.md` describe this machine at this moment: they exist only in the mount, and are
-//! generated for each read. A mount that other users share has neither.
+//! generated for each read. A mount that other users share has neither, and no documents of the team: their files may
+//! be readable for their owner only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -193,6 +194,11 @@ impl Pages {
             RUNS => Some(runs::page(&runs::list(catalog.path()))),
             _ => None,
         }
+    }
+
+    /// Leaves out the documents of the team: other users have access.
+    pub(super) fn share(&self) {
+        self.knowledge.hide_documents();
     }
 
     /// Whether only the mount's owner has access.

@@ -29,8 +29,10 @@ impl Vfs {
     }
 
     /// Declares that other users have access: what each of them does is private, so from now on nothing is
-    /// recorded, and no page shows usage or running programs.
+    /// recorded, and no page shows usage or running programs. Documents of the team, which their own modes may protect,
+    /// are left out.
     pub fn share(&self) {
+        self.pages.share();
         self.used.is_shared.store(true, Ordering::Relaxed);
     }
 

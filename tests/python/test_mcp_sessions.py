@@ -1,4 +1,4 @@
-"""Recorded sessions of `dcfs mcp` are answered as they were, but for wording: one with `initialize`, one without (2026-07-28).
+"""Recorded sessions of `dcfs mcp` are answered as they were, but for descriptions: one with `initialize`, one without (2026-07-28).
 
 A session is a file of `sessions/`: what the official client wrote, and what it was answered, a message on a line. Where answers are meant to
 change, `DCFS_RECORD=1` records them anew; the differences of the files are then what clients will notice.
@@ -117,11 +117,17 @@ def plain(work, message):
 
 
 def without_wording(item):
-    """A part of a message with what only people read left out: that changes often, and breaks no client."""
-    wording = {"text", "description", "instructions", "title"} if "method" not in item else {}
-    if {"code", "message"} <= set(item):
-        wording = {*wording, "message"}
-    return {key: "{text}" if key in wording and isinstance(value, str) else value for key, value in item.items()}
+    """A part of a message without what describes tools, resources and prompts to people: that changes often, and breaks no client.
+    Answers, files and errors are kept word for word."""
+    wording = {"description", "instructions", "title"} if "method" not in item else {}
+    return {key: "{text}" if key in wording and isinstance(value, str) and value.strip() else value for key, value in item.items()}
+
+
+def test_only_descriptions_are_left_out():
+    answer = {"tools": [{"name": "query", "description": "Asks."}, {"name": "none", "description": " "}], "content": [{"text": "", "type": "text"}]}
+    left = json.loads(json.dumps(answer), object_hook=without_wording)
+    assert left["tools"] == [{"name": "query", "description": "{text}"}, {"name": "none", "description": " "}]
+    assert left["content"] == answer["content"]
 
 
 @pytest.mark.parametrize("name", MODES)

@@ -85,6 +85,25 @@ def test_below_a_root_the_rights_of_the_caller_count(dcfs, theirs, place):
 
 @pytest.mark.mount
 @pytest.mark.root
+def test_a_shared_mount_has_no_documents_of_the_team(dcfs, theirs, place):
+    catalog, _ = theirs
+    documents = catalog / "dc-knowledge" / "docs"
+    documents.mkdir(parents=True)
+    (documents / "keys.md").write_text("`few`: zorgle\n")
+    (documents / "keys.md").chmod(0o600)
+    with dcfs.mount(catalog, place / "own") as mount:
+        pages = mount.path / "knowledge"
+        assert (pages / "docs" / "keys.md").read_text() == "`few`: zorgle\n"
+        assert "../docs/keys.md" in (pages / "datasets" / "few.md").read_text()
+    with dcfs.mount(catalog, place / "mnt", "--allow-other") as mount:
+        pages = mount.path / "knowledge"
+        page = as_nobody("cat", pages / "datasets" / "few.md").stdout
+        assert page.startswith("---\n") and "keys.md" not in page
+        assert "docs" not in os.listdir(pages) and not (pages / "docs" / "keys.md").exists()
+
+
+@pytest.mark.mount
+@pytest.mark.root
 def test_a_catalog_of_another_user_is_told_and_reads_no_local_file(dcfs, theirs, place):
     catalog, files = theirs
     give_away(catalog)

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hand;
-use super::snapshot::Snapshot;
-use super::{Depth, Document, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
+use super::snapshot::{Dataset, Snapshot};
+use super::team::Links;
+use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
 use crate::memory::{self, LARGEST};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
@@ -152,13 +153,13 @@ pub fn refresh(
         }
     }
     let all = Snapshot::take(&knowledge.catalog)?;
-    let documents = knowledge.documents();
+    let links = Links::of(&knowledge.documents(), all.datasets.iter().map(Dataset::name));
     let mut before = State::read(folder);
     let mut after = State { pages: BTreeMap::new(), ..State::read(folder) };
     let mut outcome = Outcome::default();
     let mut todo = Vec::new();
     for page in listed(&all) {
-        match look(&all, &documents, folder, how, &page, before.pages.remove(&page.path)) {
+        match look(&all, &links, folder, how, &page, before.pages.remove(&page.path)) {
             Look::Foreign => outcome.foreign.push(page.path),
             Look::Same(written) => {
                 outcome.unchanged += 1;
@@ -170,7 +171,7 @@ pub fn refresh(
         }
     }
     let paths: Vec<&str> = todo.iter().map(|(path, _)| path.as_str()).collect();
-    let texts = make(knowledge, &all, &paths, each)?;
+    let texts = make(knowledge, (&all, &links), &paths, each)?;
     for ((path, making), text) in todo.into_iter().zip(texts) {
         let Some(text) = text else { continue };
         if matches!(&making.on_disk, Found::Ours(there) if *there == text) {
@@ -236,7 +237,7 @@ fn is_cheap(page: &PageInfo) -> bool {
 
 fn look(
     all: &Snapshot,
-    documents: &[Document],
+    links: &Links,
     folder: &Path,
     how: How,
     page: &PageInfo,
@@ -246,7 +247,7 @@ fn look(
     if matches!(on_disk, Found::Foreign) && !how.takes_over {
         return Look::Foreign;
     }
-    let facts = facts(all, documents, &page.path, folder);
+    let facts = facts(all, links, &page.path, folder);
     let is_as_written = match (&on_disk, &before) {
         (Found::Ours(text), Some(before)) => sum(&hand::without_context(text)) == before.text,
         _ => false,
@@ -266,7 +267,7 @@ const MOST_THREADS: usize = 4;
 /// Makes the texts of pages, in order.
 fn make(
     knowledge: &Knowledge,
-    all: &Snapshot,
+    (all, links): (&Snapshot, &Links),
     paths: &[&str],
     each: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Vec<Option<String>>> {
@@ -276,7 +277,7 @@ fn make(
         loop {
             let number = next.fetch_add(1, Relaxed);
             let Some(path) = paths.get(number) else { return Ok(made) };
-            made.push((number, knowledge.compiled(all, path, Depth::Full)?));
+            made.push((number, knowledge.compiled((all, links), path, Depth::Full)?));
             each(done.fetch_add(1, Relaxed) + 1, paths.len());
         }
     };
@@ -319,11 +320,11 @@ fn remove(
 }
 
 /// What a page is made from, in short.
-fn facts(all: &Snapshot, documents: &[Document], path: &str, folder: &Path) -> String {
+fn facts(all: &Snapshot, links: &Links, path: &str, folder: &Path) -> String {
     let mut text = String::new();
     if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
         text += &of.fingerprint();
-        let hand = hand::of_page(Some(folder), path, of.name(), documents);
+        let hand = hand::of_page(Some(folder), path, of.name(), links);
         text += &format!("{hand:?}");
         for parent in &of.parents {
             let page = all.page_of(parent);

@@ -1,5 +1,5 @@
-//! Text written by people and agents: a section of a page, notes, documents of a team. Only read,
-//! never changed.
+//! Text written by people and agents about a dataset: a section of its page, notes. Only read, never
+//! changed.
 
 use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::dataset::Hand;
-use super::search::Document;
+use super::team::Links;
 use crate::memory::{self, LARGEST};
 use dcfs_core::name::DatasetName;
 use dcfs_disk::inside;
@@ -30,26 +30,6 @@ const OWN: [&str; 9] = [
 
 /// The most notes on a page.
 const MOST_NOTES: usize = 20;
-
-/// Limits for the documents searched: their number, total bytes, depth of folders, and names
-/// visited.
-const MOST_DOCUMENTS: usize = 500;
-const MOST_READ: usize = 64 << 20;
-const DEEPEST: usize = 6;
-const MOST_NAMES: usize = 10_000;
-
-/// Documents of a team that pages link to, and the bytes in which names are looked for.
-const MOST_LINKED: usize = 200;
-const MOST_SOUGHT_IN: usize = 4 << 20;
-
-/// A shorter name of a dataset may be any word of a text: it counts as code or as a link alone.
-const SHORTEST_WORD: usize = 4;
-
-/// The folder of documents of a team.
-const TEAM: &str = "docs";
-
-/// Folders of theirs.
-const FOLDERS: [&str; 3] = ["notes", TEAM, "memory"];
 
 /// The file of notes on the dataset whose page is `page`.
 pub fn notes_file(page: &str) -> String {
@@ -114,13 +94,8 @@ fn fence(line: &str) -> Option<usize> {
     (ticks >= 3 && !info.contains('`')).then_some(ticks)
 }
 
-/// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
-pub fn of_page(
-    folder: Option<&Path>,
-    page: &str,
-    name: &DatasetName,
-    documents: &[Document],
-) -> Hand {
+/// Everything written about the dataset of a page, from the folder of pages: memories first, then notes.
+pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName, links: &Links) -> Hand {
     let Some(folder) = folder else { return Hand::default() };
     let read = |path: &str| inside::read_text(folder, path, LARGEST).ok();
     let notes = read(&notes_file(page)).unwrap_or_default();
@@ -133,27 +108,8 @@ pub fn of_page(
     Hand {
         context: read(page).as_deref().and_then(context),
         notes: remembered.chain(lines).take(MOST_NOTES).collect(),
-        documents: about(documents, &name.to_string()),
+        documents: links.about(name),
     }
-}
-
-/// Those of the documents that name a dataset, by their paths.
-fn about(documents: &[Document], name: &str) -> Vec<String> {
-    let named = documents.iter().filter(|document| names(&document.text, name));
-    named.map(|document| document.path.clone()).collect()
-}
-
-/// Whether a text has a name as a word of its own.
-fn names(text: &str, name: &str) -> bool {
-    let is_inside = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '/');
-    text.match_indices(name).any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + name.len()..]);
-        if name.chars().count() < SHORTEST_WORD {
-            return (before.ends_with('`') && after.starts_with('`'))
-                || (before.ends_with("[[") && after.starts_with("]]"));
-        }
-        !before.ends_with(is_inside) && !after.starts_with(is_inside)
-    })
 }
 
 /// A number that changes when somebody writes what [`of_page`] reads; cheap enough for a `stat` of
@@ -169,86 +125,9 @@ pub fn stamp(folder: Option<&Path>, page: &str) -> u64 {
     hasher.finish()
 }
 
-/// The documents of a team, by name.
-pub fn team(folder: &Path) -> Vec<Document> {
-    let mut walk = Walk { folder, names: MOST_NAMES, bytes: MOST_SOUGHT_IN, found: Vec::new() };
-    walk.collect(TEAM, DEEPEST);
-    walk.found.truncate(MOST_LINKED);
-    walk.found
-}
-
-/// Moves when one of them is written, which are not read for it.
-pub fn team_stamp(folder: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let mut left = MOST_LINKED;
-    stamp_below(folder, TEAM, DEEPEST, &mut left, &mut hasher);
-    hasher.finish()
-}
-
-fn stamp_below(
-    folder: &Path,
-    below: &str,
-    depth: usize,
-    left: &mut usize,
-    hasher: &mut DefaultHasher,
-) {
-    for (name, kind) in inside::list(folder, below, *left).unwrap_or_default() {
-        *left = left.saturating_sub(1);
-        let Ok(name) = name.into_string() else { continue };
-        let path = format!("{below}/{name}");
-        if kind.is_dir() && depth > 0 {
-            stamp_below(folder, &path, depth - 1, left, hasher);
-        } else if let Some(of) = inside::look(folder, &path).filter(|_| kind.is_file()) {
-            (path, of.ino(), of.size(), of.mtime(), of.mtime_nsec()).hash(hasher);
-        }
-    }
-}
-
-/// Every Markdown file written by people, by name. Links are left out.
-pub fn documents(folder: &Path) -> Vec<Document> {
-    let mut walk = Walk { folder, names: MOST_NAMES, bytes: MOST_READ, found: Vec::new() };
-    for name in FOLDERS {
-        walk.collect(name, DEEPEST);
-    }
-    walk.found
-}
-
-/// A bounded walk through the folder, which may be a stranger's.
-struct Walk<'f> {
-    folder: &'f Path,
-    /// How many more names may be visited.
-    names: usize,
-    bytes: usize,
-    found: Vec<Document>,
-}
-
-impl Walk<'_> {
-    fn collect(&mut self, below: &str, depth: usize) {
-        let Ok(names) = inside::list(self.folder, below, self.names) else { return };
-        self.names -= names.len();
-        for (name, kind) in names {
-            let Ok(name) = name.into_string() else { continue };
-            let path = format!("{below}/{name}");
-            if kind.is_dir() && depth > 0 {
-                self.collect(&path, depth - 1);
-            } else if kind.is_file() && name.ends_with(".md") {
-                self.add(path, name.trim_end_matches(".md").to_owned());
-            }
-        }
-    }
-
-    fn add(&mut self, path: String, title: String) {
-        if self.found.len() >= MOST_DOCUMENTS || self.bytes == 0 {
-            return;
-        }
-        let Ok(text) = inside::read_text(self.folder, &path, LARGEST) else { return };
-        self.bytes = self.bytes.saturating_sub(text.len());
-        self.found.push(Document { path, title, text });
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::team;
     use super::*;
 
     use std::fs;
@@ -264,23 +143,6 @@ mod tests {
         assert_eq!(context("## Session Context\n\n"), None);
         assert_eq!(context("## Session Context\nx").as_deref(), Some("x"));
         assert_eq!(notes_file("datasets/n/p/a.md"), "notes/n/p/a.md");
-    }
-
-    #[test]
-    fn a_document_is_about_what_it_names_as_a_word() {
-        let cases = [
-            ("See pets, of 2024.", "pets", true),
-            ("See `pets@1.0.0`.", "pets", true),
-            ("carpets and pets_wide and my-pets and a/pets", "pets", false),
-            ("a dataset", "a", false),
-            ("`a` and", "a", true),
-            ("[[a]]", "a", true),
-            ("\u{e9}pets", "pets", false),
-            ("pets", "pets", true),
-        ];
-        for (text, name, want) in cases {
-            assert_eq!(names(text, name), want, "{name} in {text}");
-        }
     }
 
     #[test]
@@ -312,8 +174,9 @@ mod tests {
         }
         symlink(&other, home.join("docs/linked")).expect("a link");
         let pets = DatasetName::local("pets");
-        assert_eq!(of_page(Some(&home), "datasets/pets.md", &pets, &[]), Hand::default());
-        let found: Vec<String> = documents(&home).into_iter().map(|found| found.path).collect();
+        let read = of_page(Some(&home), "datasets/pets.md", &pets, &Links::default());
+        assert_eq!(read, Hand::default());
+        let found: Vec<String> = team::written(&home).into_iter().map(|found| found.path).collect();
         assert_eq!(found, ["docs/mine.md"]);
     }
 

@@ -7,7 +7,8 @@
 //! | [`snapshot`], [`place`] | the contents of the catalog, and the path of each page |
 //! | [`dataset`], [`bucket`], [`index`] | one page each |
 //! | [`frontmatter`], [`fitted`] | the frontmatter of a page; lines within a budget |
-//! | [`hand`] | text written by people: read, and never changed |
+//! | [`listing`] | the facts of a listing |
+//! | [`hand`], [`team`] | text written by people: about one dataset; documents of a team. Read, and never changed |
 //! | [`search`] | full-text search in all of it |
 //! | [`folder`] | the pages as files |
 
@@ -18,11 +19,12 @@ pub mod folder;
 mod frontmatter;
 mod hand;
 mod index;
+mod listing;
 mod place;
 mod search;
 mod snapshot;
+mod team;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,17 +34,15 @@ use serde::Serialize;
 use self::dataset::Preview;
 pub use self::hand::notes_file;
 pub use self::search::{Document, Hit};
-use self::snapshot::{Dataset, Listing, Snapshot};
+use self::snapshot::{Dataset, Snapshot};
+use self::team::{Links, Team};
 use crate::catalog::{Catalog, Revision, VersionInfo};
 use crate::diff::{Plan, Versions, compare};
 use crate::pack::Pack;
-use crate::query::{Queries, Version};
-use crate::sql::kernel;
 use crate::stats;
 use crate::tables::{Rows, Source};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::expr::{self, Part, Val};
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, escape};
 use dcfs_core::object::Object;
@@ -50,8 +50,6 @@ use dcfs_core::render::grid;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::ValueType;
 use dcfs_core::secrets::masked;
-use dcfs_core::sql::{FoldKind, Known};
-use dcfs_core::time::Timestamp;
 
 /// The rows of a preview.
 const PREVIEWED: usize = 5;
@@ -63,10 +61,6 @@ pub const AT_ONCE: u64 = 200_000;
 /// Versions are compared row by row up to this many rows each; for larger ones only the row counts
 /// are compared.
 const MOST_COMPARED: u64 = 200_000;
-
-/// The most sample files of a listing, and the most rows that they are searched in.
-const MOST_SAMPLES: usize = 6;
-const MOST_LOOKED_AT: usize = 10_000;
 
 /// The most scripts of earlier versions that are read.
 const MOST_SCRIPTS: usize = 20;
@@ -88,8 +82,7 @@ pub struct Knowledge {
     most_rows: u64,
     /// The last snapshot of the catalog.
     last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
-    /// The documents of the team when they were last read, by [`hand::team_stamp`].
-    documents: Mutex<Option<(u64, Arc<Vec<Document>>)>>,
+    team: Team,
 }
 
 /// A page that exists.
@@ -129,6 +122,7 @@ impl Knowledge {
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
         folder: Option<PathBuf>,
     ) -> Self {
+        let team = Team::of(folder.clone());
         Self {
             catalog,
             packs: Box::new(packs),
@@ -136,7 +130,7 @@ impl Knowledge {
             folder,
             most_rows: u64::MAX,
             last: Mutex::default(),
-            documents: Mutex::default(),
+            team,
         }
     }
 
@@ -167,24 +161,19 @@ impl Knowledge {
         }
     }
 
-    /// Moves when a document of the team is written. Nothing is read for it.
+    /// Moves when a document of the team is written, a second later at most. Nothing is read for it.
     pub fn documents_stamp(&self) -> u64 {
-        self.folder.as_deref().map_or(0, hand::team_stamp)
+        self.team.stamp()
     }
 
     /// The documents of the team, whose pages they are linked from: `docs/` of the folder.
     pub fn documents(&self) -> Arc<Vec<Document>> {
-        let Some(folder) = self.folder.as_deref() else { return Arc::default() };
-        let stamp = hand::team_stamp(folder);
-        let mut last = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, documents)) = &*last
-            && *seen == stamp
-        {
-            return documents.clone();
-        }
-        let documents = Arc::new(hand::team(folder));
-        *last = Some((stamp, documents.clone()));
-        documents
+        self.team.documents()
+    }
+
+    /// From now on there are no documents of the team: pages are read by others than the owner of their files.
+    pub fn hide_documents(&self) {
+        self.team.hide();
     }
 
     /// The present snapshot of the catalog.
@@ -236,7 +225,10 @@ impl Knowledge {
         if let Some(document) = self.documents().iter().find(|document| document.path == path) {
             return Ok(Some(document.text.clone()));
         }
-        self.compiled(&*self.snapshot()?, path, Depth::Full)
+        let all = self.snapshot()?;
+        let of = all.datasets.iter().filter(|dataset| dataset.page == path);
+        let links = Links::of(&self.documents(), of.map(Dataset::name));
+        self.compiled((&*all, &links), path, Depth::Full)
     }
 
     /// The path of the page about a dataset.
@@ -282,9 +274,11 @@ impl Knowledge {
     /// No word; errors of the catalog.
     pub fn search(&self, words: &str, most: usize) -> Result<Vec<Hit>> {
         let all = self.snapshot()?;
+        let links = Links::of(&self.documents(), all.datasets.iter().map(Dataset::name));
+        let state = (&*all, &links);
         let mut documents = Vec::new();
         for dataset in &all.datasets {
-            let text = self.compiled(&all, &dataset.page, Depth::Brief)?.unwrap_or_default();
+            let text = self.compiled(state, &dataset.page, Depth::Brief)?.unwrap_or_default();
             // Pages in the folder include statistics, so labels and values can be found.
             let written =
                 self.folder.as_deref().and_then(|folder| folder::read(folder, &dataset.page));
@@ -296,15 +290,20 @@ impl Knowledge {
         }
         for listing in &all.listings {
             let (path, title) = (listing.page.clone(), listing.uri.clone());
-            let text = self.compiled(&all, &path, Depth::Brief)?.unwrap_or_default();
+            let text = self.compiled(state, &path, Depth::Brief)?.unwrap_or_default();
             documents.push(Document { path, title, text });
         }
-        documents.extend(self.folder.as_deref().map(hand::documents).unwrap_or_default());
+        documents.extend(self.folder.as_deref().map(team::written).unwrap_or_default());
         search::search(&documents, words, most)
     }
 
     /// Makes a page of a snapshot.
-    fn compiled(&self, all: &Snapshot, path: &str, depth: Depth) -> Result<Option<String>> {
+    fn compiled(
+        &self,
+        (all, links): (&Snapshot, &Links),
+        path: &str,
+        depth: Depth,
+    ) -> Result<Option<String>> {
         if path == index::INDEX {
             return Ok(Some(index::index(all)));
         }
@@ -312,7 +311,7 @@ impl Knowledge {
             return Ok(Some(index::BASE_TEXT.to_owned()));
         }
         if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
-            let hand = hand::of_page(self.folder.as_deref(), path, of.name(), &self.documents());
+            let hand = hand::of_page(self.folder.as_deref(), path, of.name(), links);
             return Ok(Some(dataset::page(of, all, &self.facts(of, depth)?, &hand)));
         }
         if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {
@@ -443,102 +442,6 @@ impl Knowledge {
         path.extend_from_slice(&pack.path(entry)?);
         Ok(Some(String::from_utf8_lossy(&path).into_owned()))
     }
-
-    /// Everything about a listing.
-    fn listing_facts(&self, of: &Listing, depth: Depth) -> Result<bucket::Facts> {
-        let mut facts = bucket::Facts { is_anon: self.is_anon(of)?, ..bucket::Facts::default() };
-        if depth == Depth::Brief || self.is_large(&of.of) {
-            return Ok(facts);
-        }
-        match self.read_listing(of, &mut facts) {
-            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full | Kind::NoSpace) => {
-                return Err(error);
-            }
-            Err(error) => tracing::warn!(listing = %of.uri, %error, "a page without its rows"),
-            Ok(()) => {}
-        }
-        Ok(facts)
-    }
-
-    /// Adds the facts that require reading the rows of a listing.
-    fn read_listing(&self, of: &Listing, facts: &mut bucket::Facts) -> Result<()> {
-        let pack = (self.packs)(&of.of)?;
-        facts.statistics = Some(self.statistics(&of.of, &pack)?);
-        let known = Known::of(&self.catalog.schema(&of.of)?);
-        let files = facts.statistics.as_ref().and_then(|found| found.files.first());
-        let Some(file) = files.map(|files| files.column_name.clone()) else { return Ok(()) };
-        let column = |part: &str| known.find(&format!("{file}.{part}")).cloned();
-        let version = (&*self.catalog, &of.of);
-        if let (Some(parent), Some(size)) = (column("parent"), column("size")) {
-            let folds = [(FoldKind::Rows, None), (FoldKind::Sum, Some(size))];
-            // Too many folders for one page: none are shown.
-            let groups = kernel::of_rows(version, &pack, None, &[parent], &folds)?;
-            let prefix = place::parts(&of.uri).2.trim_end_matches('/').to_owned();
-            facts.folders = folders(groups.unwrap_or_default(), &prefix);
-        }
-        self.sample(of, &file, facts)?;
-        if let Some(path) = column("path") {
-            facts.spaced = spaced((&self.catalog, &of.of), &pack, &path.name)?;
-        }
-        if let Some(time) = column("last_modified") {
-            let folds =
-                [FoldKind::Least, FoldKind::Greatest].map(|kind| (kind, Some(time.clone())));
-            let groups = kernel::of_rows(version, &pack, None, &[], &folds)?.unwrap_or_default();
-            let moment = |value: &Val<'_>| {
-                let text = value.text()?;
-                Timestamp::parse(std::str::from_utf8(text).ok()?)
-            };
-            facts.times = groups.first().and_then(|(_, values)| match &values[..] {
-                [first, last] => moment(first).zip(moment(last)),
-                _ => None,
-            });
-        }
-        Ok(())
-    }
-
-    /// Adds the first file of each of the most frequent extensions, among the first rows.
-    fn sample(&self, of: &Listing, file: &str, facts: &mut bucket::Facts) -> Result<()> {
-        let schema = self.catalog.schema(&of.of)?;
-        let Some(file) = schema.files.iter().find(|known| known.name == file) else {
-            return Ok(());
-        };
-        let Some(path) = file.path.clone() else { return Ok(()) };
-        let told = facts.statistics.as_ref().and_then(|found| found.files.first());
-        let told = told.map(|files| &files.extensions[..]).unwrap_or_default();
-        let mut wanted: Vec<&str> =
-            told.iter().take(MOST_SAMPLES).map(|one| one.extension.as_str()).collect();
-        let (mut found, mut seen) = (Vec::new(), 0);
-        let mut each = |id: RowId, cells: &dyn Cells| {
-            seen += 1;
-            if let Cell::Text(path) = cells.cell(0) {
-                let path = String::from_utf8_lossy(path);
-                let extension = Part::Ext.of(path.as_bytes());
-                if let Some(at) = wanted.iter().position(|own| own.as_bytes() == extension) {
-                    wanted.remove(at);
-                    found.push((id, path.into_owned()));
-                }
-            }
-            Ok(match wanted.is_empty() || seen >= MOST_LOOKED_AT {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            })
-        };
-        self.catalog.cells(&of.of, &[path], &mut std::iter::once(RowId::ALL), &mut each)?;
-        for (id, path) in found {
-            let object = self.catalog.objects(&of.of, file, &[id])?.pop().flatten();
-            let size = object.as_ref().and_then(|object| object.size);
-            let beginning = object.and_then(|object| self.look_into.as_ref()?(&object));
-            facts.samples.push(bucket::Sample { path, size, beginning });
-        }
-        Ok(())
-    }
-
-    /// Whether a listing was made without credentials, if dcfs made it.
-    fn is_anon(&self, of: &Listing) -> Result<Option<bool>> {
-        let settings = self.catalog.settings()?;
-        let (scheme, bucket, _) = place::parts(&of.uri);
-        Ok(settings.get(&format!("{scheme}://{bucket}")).map(|reached| reached.anon))
-    }
 }
 
 /// Every page of a snapshot.
@@ -555,40 +458,6 @@ fn listed(all: &Snapshot) -> Vec<PageInfo> {
     pages.extend(all.listings.iter().map(|of| page(&of.page, &of.uri, PageKind::Bucket)));
     pages.push(page(index::BASE, "datasets", PageKind::Base));
     pages
-}
-
-/// The number of files with a space in their path.
-fn spaced(
-    (catalog, of): (&Arc<Catalog>, &VersionInfo),
-    pack: &Arc<Pack>,
-    path: &str,
-) -> Result<u64> {
-    let filter = format!("`{}` like '% %'", path.replace('`', "``"));
-    let Ok(query) = expr::check(&filter, &catalog.schema(of)?) else { return Ok(0) };
-    let version = Version { catalog, of, pack, each: &|_| {} };
-    Ok(Queries::for_a_command().select(version, &query, None)?.rows.len())
-}
-
-/// Sums the groups by folder over the first two levels below `prefix`.
-fn folders(
-    groups: Vec<(Vec<Val<'static>>, Vec<Val<'static>>)>,
-    prefix: &str,
-) -> BTreeMap<String, (u64, u64)> {
-    let whole = |value: Option<&Val<'_>>| match value {
-        Some(Val::Int(n)) => n.max(&0).unsigned_abs(),
-        _ => 0,
-    };
-    let mut folders: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (keys, values) in groups {
-        let path = keys.first().and_then(Val::text).unwrap_or_default();
-        let path = String::from_utf8_lossy(path);
-        let inside = path.strip_prefix(prefix).map_or(&*path, |rest| rest.trim_start_matches('/'));
-        let levels: Vec<&str> = inside.split('/').take(2).collect();
-        let sums = folders.entry(levels.join("/")).or_default();
-        sums.0 = sums.0.saturating_add(whole(values.first()));
-        sums.1 = sums.1.saturating_add(whole(values.get(1)));
-    }
-    folders
 }
 
 fn is_vector(value: &ValueType) -> bool {

@@ -1,16 +1,16 @@
-//! Whether the process that asked is being killed. The kernel has it wait for its answer all the same, and `fuser` does not take
-//! part in FUSE_INTERRUPT; what is pending for a thread is told by `/proc`.
+//! Whether the process that asked is being killed. The kernel makes it wait for its answer all the same, and `fuser` does not
+//! support FUSE_INTERRUPT; `/proc` shows the pending signals of a thread.
 
 use std::fs;
 use std::time::Duration;
 
-/// How often it is looked. A request that is answered sooner costs no look.
+/// Time between two looks. A request that is answered sooner costs none.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// The bit of SIGKILL in what `/proc` says is pending. Any signal that ends a process leaves it so in each of its threads.
+/// The bit of SIGKILL in the masks of pending signals. Any signal that ends a process sets it for each of its threads.
 const KILL: u64 = 1 << (libc::SIGKILL - 1);
 
-/// Waits until the thread `pid` is being killed; for ever, where that cannot be told (a thread of another namespace has no number).
+/// Waits until the thread `pid` is being killed; for ever if that is unknown (a thread of another namespace has no number).
 pub async fn until(pid: u32) {
     loop {
         tokio::time::sleep(LOOK).await;

@@ -129,7 +129,7 @@ impl Door {
     }
 
     /// As [`Door::answer`], but the work starts on this thread: for opens and reads, which usually begin with a
-    /// request to a server or to the cache.
+    /// request to a server or to the cache. Here, too, [`reply_to`] ends the work of a caller that is killed.
     fn begin<T: Send + 'static>(
         &self,
         call: Call,

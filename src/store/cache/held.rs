@@ -19,6 +19,9 @@ use super::small::Small;
 /// Minimum time between two notes that an object is in use.
 const WANTED: Duration = Duration::from_secs(60);
 
+/// How long no stretch of an object is completed after that failed.
+const PAUSE: Duration = Duration::from_secs(30);
+
 /// A cached object with its files open. They are not removed while a [`Hold`] exists.
 #[derive(Debug)]
 pub struct Entry {
@@ -30,6 +33,8 @@ pub struct Entry {
     pub flights: Flights,
     /// Blocks that have arrived and are being written.
     pub behind: Behind,
+    /// When completing a stretch last failed.
+    failed: Mutex<Option<Instant>>,
 }
 
 /// The form on disk.
@@ -82,8 +87,8 @@ impl Form {
 
 impl Entry {
     pub fn new(size: u64, form: Form, linger: &Arc<Linger>) -> Self {
-        let (users, flights, behind) = Default::default();
-        Self { size, form, users, linger: Arc::clone(linger), flights, behind }
+        let (users, flights, behind, failed) = Default::default();
+        Self { size, form, users, linger: Arc::clone(linger), flights, behind, failed }
     }
 
     /// Checks whether another mount has fetched the object meanwhile. Blocks on the disk.
@@ -181,12 +186,24 @@ impl Entry {
         }
     }
 
-    /// The stretch around the byte at `at`, if half of it is present, but not all.
+    /// The stretch around the byte at `at`, if half of it is present, but not all. `None` for a while after a failure.
     pub fn dense(&self, at: u64) -> Option<Range<u64>> {
+        if self.failed().is_some_and(|failed| failed.elapsed() < PAUSE) {
+            return None;
+        }
         match &self.form {
             Form::Blocks(blocks) => blocks.dense(at),
             Form::Small(_) => None,
         }
+    }
+
+    /// Notes that a stretch could not be completed.
+    pub fn failed_to_complete(&self) {
+        *self.failed() = Some(Instant::now());
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The smallest storage unit that contains `range`.

@@ -76,7 +76,7 @@ const SMALL: u64 = window::FIRST;
 /// Limit of bytes that wait to be written; a reader that would exceed it waits for the disk.
 const WAITING: usize = 32 << 20;
 
-/// The least that a write counts for: this bounds the number of threads ([`WAITING`] divided by this).
+/// The least that a write counts for: this bounds the number of waiting writes ([`WAITING`] divided by this).
 const LEAST: usize = 512 << 10;
 
 /// The identity of an object: its server, and every part of its row that distinguishes it from other objects.
@@ -298,7 +298,7 @@ impl Cached {
         if !self.room.has_room() {
             return;
         }
-        // Small writes count for more: each takes a thread.
+        // Small writes count for more: this bounds their number, and what each takes beside its bytes.
         let permits = u32::try_from(bytes.len().clamp(LEAST, WAITING)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
             return;
@@ -372,7 +372,13 @@ impl Ranges for Cached {
     fn rest(self: Arc<Self>, at: u64) -> Option<Rest> {
         let stretch = self.entry.dense(at)?;
         let bytes = stretch.end - stretch.start;
-        Some(Rest { bytes, work: async move { drop(self.complete(stretch).await) }.boxed() })
+        let work = async move {
+            if let Err(error) = self.complete(stretch).await {
+                tracing::debug!(place = self.object.place(), %error, "a stretch is not completed");
+                self.entry.failed_to_complete();
+            }
+        };
+        Some(Rest { bytes, work: work.boxed() })
     }
 }
 

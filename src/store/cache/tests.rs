@@ -209,6 +209,50 @@ fn random_reads_are_exact_until_half_of_a_stretch_is_here_and_then_one_request_b
 }
 
 #[test]
+fn after_a_failure_nothing_is_completed_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let size = 64 << 20;
+        let cache = cache(folder.path(), u64::MAX);
+        let (fake, cached) = open(&cache, KEY, size);
+        let (memory, line) = (Arc::new(Memory::new(1 << 30)), Arc::default());
+        let stream = Stream::new(cached.clone(), 0, size, memory);
+        scattered(&cache, &fake, &stream, &line, size).await;
+        assert!(cached.clone().rest(64 * BLOCK).is_some());
+        fake.failures.store(1, Ordering::SeqCst);
+        stream.complete(64 * BLOCK, &line);
+        while cached.clone().rest(64 * BLOCK).is_some() {
+            tokio::task::yield_now().await;
+        }
+        let asked = fake.requests();
+        assert_eq!(asked.0, 33, "one request failed");
+        stream.complete(64 * BLOCK, &line);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fake.requests(), asked);
+        let at = 65 * BLOCK + 1;
+        assert_eq!(stream.read(at, 9).await.expect("bytes"), expect(at, 9, size));
+    });
+}
+
+#[test]
+fn a_stretch_is_no_longer_once_half_of_the_object_is_here() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let size = 4 << 20;
+        let cache = cache(folder.path(), u64::MAX);
+        let (_, cached) = open(&cache, KEY, size);
+        read(&cached, 0..3 << 20).await;
+        read(&cached, 3 << 20..(3 << 20) + (1 << 19)).await;
+        cache.settled().await;
+        let rest = cached.clone().rest(3 << 20).expect("half of it is here");
+        assert_eq!(rest.bytes, 1 << 20);
+        assert!(cached.clone().rest(0).is_none(), "all of it is here");
+    });
+}
+
+#[test]
 fn nothing_is_completed_for_who_reads_in_order_or_without_memory() {
     let folder = tempfile::tempdir().unwrap();
     run(async {

@@ -38,8 +38,8 @@ pub fn datasets() -> ArgValueCompleter {
             return Vec::new();
         };
         match typed.rfind('@').filter(|at| *at > 0) {
-            Some(_) => candidates(&typed, versions.iter().map(ToString::to_string)),
-            None => candidates(&typed, names(&versions)),
+            Some(_) => single(&typed, versions.iter().map(ToString::to_string)),
+            None => single(&typed, names(&versions)),
         }
     })
 }
@@ -48,7 +48,7 @@ pub fn datasets() -> ArgValueCompleter {
 pub fn names_alone() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let versions = catalog().and_then(|catalog| catalog.versions().ok()).unwrap_or_default();
-        candidates(&typed.to_string_lossy(), names(&versions))
+        single(&typed.to_string_lossy(), names(&versions))
     })
 }
 
@@ -63,7 +63,7 @@ pub fn columns() -> ArgValueCompleter {
         let all = column_names(&schema).into_iter();
         let wanted =
             all.filter(|name| name.starts_with(last)).map(|name| format!("{before}{name}"));
-        candidates(&typed, wanted)
+        single(&typed, wanted)
     })
 }
 
@@ -116,7 +116,7 @@ pub fn mountpoints() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let all = mounts::all().unwrap_or_default().into_iter().filter(mounts::Mount::is_dcfs);
         let places = all.map(|mount| mount.mountpoint.to_string_lossy().into_owned());
-        candidates(&typed.to_string_lossy(), places)
+        single(&typed.to_string_lossy(), places)
     })
 }
 
@@ -146,6 +146,13 @@ fn candidates(typed: &str, all: impl Iterator<Item = String>) -> Vec<CompletionC
     let is_plain = |added: &str| sanitized(added) == added && !added.contains(is_of_shells);
     let wanted = all.filter(|name| name.strip_prefix(typed).is_some_and(is_plain));
     wanted.take(MOST).map(CompletionCandidate::new).collect()
+}
+
+/// As [`candidates`], for arguments of one word: `pets --yes`, inserted as it is, would be an argument and an option, and
+/// `--yes` an option.
+fn single(typed: &str, all: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
+    let is_single = |name: &String| !name.starts_with('-') && !name.contains(char::is_whitespace);
+    candidates(typed, all.filter(is_single))
 }
 
 /// Whether a shell may interpret a character, inside quotes of either kind or after them.
@@ -228,5 +235,14 @@ mod tests {
         let all = ["pug", "\"shiba inu\"", "\u{e9}t\u{e9}", "a-b_c.d"]
             .map(|name| format!("{typed}{name}"));
         assert_eq!(candidates(typed, all.into_iter()).len(), 4);
+    }
+
+    #[test]
+    fn a_name_that_would_be_several_arguments_or_an_option_is_not_offered() {
+        let all = ["pets --yes", "pets\u{a0}2", "pets-2", "--yes", "-f", "pets"];
+        for (typed, want) in [("", 2), ("pets", 2), ("pets ", 0), ("-", 0), ("pets-", 1)] {
+            let offered = single(typed, all.map(str::to_owned).into_iter());
+            assert_eq!(offered.len(), want, "{typed}");
+        }
     }
 }
