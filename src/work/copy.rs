@@ -1,14 +1,15 @@
 //! Versions copied from one catalog into another, with their lineage: between SQLite and servers, in either direction.
 //!
 //! A version keeps its uuid, number, times, ids and random numbers. One that is there already, by its uuid, is left alone, so a copy
-//! that was interrupted goes on where it stopped. What was copied is read back and compared, row by row, before the next.
+//! that was interrupted goes on where it stopped. Rows are read back and compared, row by row, before anybody sees the version.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
+use dcfs_core::annotation::Annotation;
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::id::RowId;
+use dcfs_core::id::{RowId, VersionId};
 use dcfs_core::name::DatasetName;
 use dcfs_data::catalog::{self, Catalog, Copied, Number, Publication, VersionInfo, Writer};
 
@@ -39,12 +40,17 @@ pub trait Watch {
     fn compared(&self, rows: u64);
     /// A version is there, compared.
     fn done(&self, version: &VersionInfo, rows: u64);
+    /// Versions that copied ones were made of, and that are not in the other catalog: lineage there ends before them.
+    fn left_out(&self, parents: &BTreeSet<String>);
 }
 
-/// Copies all versions, or those of the datasets `only` and what they were made of, if that is asked for.
+/// Copies all versions, or those of the datasets `only`. A version that those were made of and that is not in the other catalog
+/// is told to `watch`; once it is copied too, the next copy adds the missing edge.
+///
+/// What people say of a dataset there stays as it is: only what they do not speak of is taken along.
 ///
 /// # Errors
-/// What either catalog says; a version whose rows did not come through, which is removed again; a number that is taken in the
+/// What either catalog says; a version whose rows did not come through, of which nothing is kept; a number that is taken in the
 /// other catalog. All that was copied before is whole.
 pub fn copy(
     from: &Catalog,
@@ -62,26 +68,73 @@ pub fn copy(
     let there = to.every_version()?.into_iter();
     let mut there: HashMap<String, VersionInfo> = there.map(|v| (v.uuid.clone(), v)).collect();
     let mut counts = Counts::default();
+    let (mut changed, mut left_out) = (HashSet::new(), BTreeSet::new());
     for (number, version) in all.iter().enumerate() {
+        let (parents, missing) = parents(from, version, &there)?;
+        left_out.extend(missing);
         if let Some(known) = there.get(&version.uuid) {
             same(known, version)?;
+            linked(to, known, writer, &parents)?;
             counts.there += 1;
             continue;
         }
         watch.begin(version, number as u64 + 1, all.len() as u64);
-        let copied = one((from, version), to, writer, &there, watch)?;
+        let copied = one((from, version), to, writer, &parents, watch)?;
         watch.done(version, copied.1);
         counts.copied += 1;
         counts.rows += copied.1;
+        changed.insert(&version.dataset);
         there.insert(version.uuid.clone(), copied.0);
     }
-    said(from, writer, all.iter().map(|version| &version.dataset).collect())?;
+    if !left_out.is_empty() {
+        watch.left_out(&left_out);
+    }
+    for name in all.iter().map(|version| &version.dataset).collect::<BTreeSet<_>>() {
+        said((from, name), to, writer, changed.contains(name))?;
+    }
     Ok(counts)
+}
+
+/// What a version was made of: the versions that are in the other catalog, and the names of those that are not.
+fn parents(
+    from: &Catalog,
+    version: &VersionInfo,
+    there: &HashMap<String, VersionInfo>,
+) -> Result<(Vec<VersionId>, Vec<String>)> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for parent in from.parents(version.id)? {
+        match (there.get(&parent.uuid), parent.dataset) {
+            (Some(known), _) => found.push(known.id),
+            (None, Some((name, number))) if parent.alive => {
+                missing.push(format!("{name}@{number}"))
+            }
+            // It was removed.
+            (None, _) => {}
+        }
+    }
+    Ok((found, missing))
+}
+
+/// Adds the edges to parents that were copied after their child.
+fn linked(
+    to: &Catalog,
+    known: &VersionInfo,
+    writer: &mut Writer,
+    parents: &[VersionId],
+) -> Result<()> {
+    let there: HashSet<VersionId> =
+        to.parents(known.id)?.into_iter().filter_map(|parent| parent.id).collect();
+    match parents.iter().all(|parent| there.contains(parent)) {
+        true => Ok(()),
+        false => writer.link(known, parents),
+    }
 }
 
 /// Refuses what has the uuid of a version and is another.
 fn same(known: &VersionInfo, version: &VersionInfo) -> Result<()> {
-    match known.rows == version.rows && known.version == version.version {
+    // An old release recorded no number of rows.
+    let has_rows = version.rows.is_none() || known.rows == version.rows;
+    match has_rows && known.version == version.version {
         true => Ok(()),
         false => Err(Error::new(
             Kind::Broken,
@@ -97,13 +150,16 @@ fn one(
     (from, version): (&Catalog, &VersionInfo),
     to: &Catalog,
     writer: &mut Writer,
-    there: &HashMap<String, VersionInfo>,
+    parents: &[VersionId],
     watch: &dyn Watch,
 ) -> Result<(VersionInfo, u64)> {
     let (layout, details) = (from.layout(version)?, from.details(version)?);
-    let parents = from.parents(version.id)?;
-    let parents: Vec<_> =
-        parents.iter().filter_map(|parent| Some(there.get(&parent.uuid)?.id)).collect();
+    // What is said of the dataset there is not overwritten.
+    let known = to.latest(&version.dataset)?;
+    let known = known.map(|known| to.details(&known)).transpose()?.unwrap_or_default();
+    let description = details.description.as_deref().filter(|_| known.description.is_none());
+    let attrs = Some(details.attrs.as_slice());
+    let attrs = attrs.filter(|attrs| !attrs.is_empty() && known.attrs.is_empty());
     let mut stage = writer.stage(layout.clone())?;
     let mut names: Vec<String> = layout.columns.iter().map(|column| column.name.clone()).collect();
     names.push("sys__rand".into());
@@ -118,15 +174,21 @@ fn one(
     })?;
     stage.keep(batch.rows())?;
     watch.wrote(stage.rows()?);
+    let each = |rows| watch.compared(rows);
+    let wanted = catalog::digest(from, version, &layout, &each)?;
+    if stage.digest(&each)? != wanted {
+        // Dropped with all its rows: nobody saw it, and its number is free.
+        return Err(lost(version));
+    }
     let none = dcfs_core::provenance::Provenance::default();
     let publication = Publication {
         name: &version.dataset,
         number: Number::Exactly(version.version),
         upon: None,
-        parents: &parents,
+        parents,
         script: &details.script,
-        description: details.description.as_deref(),
-        attrs: (!details.attrs.is_empty()).then_some(details.attrs.as_slice()),
+        description,
+        attrs,
         provenance: details.provenance.as_ref().unwrap_or(&none),
         job: None,
     };
@@ -137,31 +199,52 @@ fn one(
         has_provenance: details.provenance.is_some(),
     };
     let saved = stage.publish_copy(&publication, &copied)?;
-    let found = to.every_version()?.into_iter().find(|v| v.id == saved.id);
-    let found = found.ok_or_else(|| lost(version))?;
-    let each = |rows| watch.compared(rows);
-    let wanted = catalog::digest(from, version, &layout, &each)?;
-    if catalog::digest(to, &found, &layout, &each)? != wanted {
-        writer.remove(&found)?;
-        return Err(lost(version));
-    }
-    Ok((found, wanted.0))
+    let copy = VersionInfo {
+        id: saved.id,
+        version: saved.version,
+        rows: Some(saved.rows),
+        size: saved.size,
+        ..version.clone()
+    };
+    Ok((copy, wanted.0))
 }
 
 fn lost(version: &VersionInfo) -> Error {
-    let message =
-        format!("the rows of `{version}` did not come through as they were; it was removed again");
+    let message = format!(
+        "the rows of `{version}` did not come through as they were; nothing of it was kept"
+    );
     Error::new(Kind::Broken, message)
 }
 
-/// Takes along what people say of columns.
-fn said(from: &Catalog, writer: &mut Writer, names: BTreeSet<&DatasetName>) -> Result<()> {
-    for name in names {
-        for (column, said) in from.annotations(name)? {
+/// Takes along what people say of columns, where nobody speaks of them there. Where no version `is_new`, only if nobody speaks
+/// of the dataset at all: an earlier copy may have ended before this.
+fn said(
+    (from, name): (&Catalog, &DatasetName),
+    to: &Catalog,
+    writer: &mut Writer,
+    is_new: bool,
+) -> Result<()> {
+    let mut there = to.annotations(name)?;
+    if !is_new && !there.is_empty() {
+        return Ok(());
+    }
+    for (column, said) in from.annotations(name)? {
+        let said = unsaid(said, &there.remove(&column).unwrap_or_default());
+        if !said.is_empty() {
             writer.annotate(name, &column, &said, "dcfs catalog copy")?;
         }
     }
     Ok(())
+}
+
+/// The part of an annotation of which `there` says nothing.
+fn unsaid(said: Annotation, there: &Annotation) -> Annotation {
+    let Annotation { description, owner, caveat } = said;
+    Annotation {
+        description: description.filter(|_| there.description.is_none()),
+        owner: owner.filter(|_| there.owner.is_none()),
+        caveat: caveat.filter(|_| there.caveat.is_none()),
+    }
 }
 
 /// Rows that wait to be written.
@@ -219,5 +302,26 @@ impl Batch {
 
     fn rows(&self) -> impl Iterator<Item = Vec<Cell<'_>>> {
         self.rows.iter().map(|row| row.iter().map(Kept::cell).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_there_is_not_overwritten() {
+        let say = |description: Option<&str>, owner: Option<&str>| Annotation {
+            description: description.map(Into::into),
+            owner: owner.map(Into::into),
+            caveat: None,
+        };
+        let there = say(Some("theirs"), None);
+        assert_eq!(unsaid(say(Some("ours"), Some("me")), &there), say(None, Some("me")));
+        assert!(unsaid(say(Some("ours"), None), &there).is_empty());
+        assert_eq!(
+            unsaid(say(Some("ours"), None), &Annotation::default()),
+            say(Some("ours"), None)
+        );
     }
 }

@@ -24,8 +24,9 @@ PYTHON = Path(os.environ.get("DCFS_CLUSTER_PYTHON", ROOT / ".venv-cluster/bin/py
 PASSWORD = "pa:ss@word"
 """The password of every user, with characters that an address must escape."""
 
-USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short"}
-"""Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may be truncated."""
+USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short", "small": "small", "fixed": "fixed"}
+"""Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may be truncated, `small` drops no table with rows
+unless it says so, `fixed` none at all."""
 
 CONFIG = """<clickhouse>
   <logger><level>warning</level></logger>
@@ -134,7 +135,10 @@ def _users():
     # The user that the library itself logs in as.
     own = "<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></default>"
     short = "<short><readonly>1</readonly><result_overflow_mode>break</result_overflow_mode></short>"
-    profiles = f"<default/><reader><readonly>1</readonly></reader><nobody><readonly>1</readonly></nobody>{short}"
+    limit = "<max_table_size_to_drop>1</max_table_size_to_drop>"
+    constraints = "<constraints><max_table_size_to_drop><readonly/></max_table_size_to_drop></constraints>"
+    drops = f"<small>{limit}</small><fixed>{limit}{constraints}</fixed>"
+    profiles = f"<default/><reader><readonly>1</readonly></reader><nobody><readonly>1</readonly></nobody>{short}{drops}"
     return f"<clickhouse><profiles>{profiles}</profiles><quotas><default/></quotas><users>{own}{users}</users></clickhouse>"
 
 

@@ -16,6 +16,8 @@ class Tap:
         self.seconds = seconds
         """How far away the server is: each piece comes so much later."""
         self.asked = self.answered = self.pieces = 0
+        self.piece = b""
+        """The piece that `at` is called for."""
         self.lock = threading.Lock()
         self.listening = socket.create_server((host, 0))
         self.port = self.listening.getsockname()[1]
@@ -51,6 +53,7 @@ class Tap:
             while piece := source.recv(1 << 16):
                 with self.lock:
                     self.pieces += 1
+                    self.piece = piece
                     goes_on = self.at(self.pieces, is_asked)
                     if is_asked:
                         self.asked += len(piece)

@@ -1,6 +1,9 @@
 """`dcfs catalog copy`: between SQLite and servers, in both directions, with lineage, and again where it was interrupted."""
 
+import contextlib
 import json
+import shutil
+import sqlite3
 import time
 
 import pytest
@@ -82,3 +85,57 @@ def test_one_that_is_killed_goes_on(catalog, empty, own, dcfs):
     out = json.loads(dcfs.ok("catalog", "copy", catalog, empty, "--json"))
     assert out["there"] >= 1 and out["there"] + out["copied"] == whole
     assert told(dcfs, empty) == told(dcfs, catalog)
+
+
+@pytest.fixture
+def mine(catalog, tmp_path):
+    """A catalog in SQLite that a test may change."""
+    folder = tmp_path / "mine"
+    shutil.copytree(catalog, folder)
+    return folder
+
+
+def asked(own, empty, sql):
+    return own.postgres.sql(sql, database=empty.split("/")[-1]).strip()
+
+
+def test_a_child_gets_its_parent_later(mine, empty, own, dcfs):
+    edges = "SELECT count(*) FROM datasets_dependencies"
+    dcfs.ok("save", "few", "--catalog", mine, "--where", "file.size > 2", "--as", "late")
+    first = dcfs.run("catalog", "copy", mine, empty, "--dataset", "late")
+    assert first.returncode == 0 and "few@1.0.0" in first.stderr, first
+    assert asked(own, empty, edges) == "0"
+    assert dcfs.run("catalog", "copy", mine, empty, "--dataset", "few").returncode == 0
+    again = dcfs.run("catalog", "copy", mine, empty, "--dataset", "late", "--json")
+    assert json.loads(again.stdout) == {"copied": 0, "rows": 0, "there": 1} and "few@1.0.0" not in again.stderr, again
+    assert asked(own, empty, edges) == "1"
+    dcfs.ok("catalog", "copy", mine, empty, "--dataset", "late")
+    assert asked(own, empty, edges) == "1", "an edge is added once"
+
+
+def test_a_lower_number_that_was_made_later_is_copied(mine, empty, dcfs):
+    for number in ["1.0.0", "2.0.0"]:
+        dcfs.ok("save", "few", "--catalog", mine, "--as", "turned", "--version", number)
+    with contextlib.closing(sqlite3.connect(mine / ".datachain" / "db")) as db, db:
+        # The higher number is the older one.
+        of = "dataset_id = (SELECT id FROM datasets WHERE name = 'turned')"
+        for was, to in [("1.0.0", "x"), ("2.0.0", "1.0.0"), ("x", "2.0.0")]:
+            db.execute(f"UPDATE datasets_versions SET version = ? WHERE {of} AND version = ?", [to, was])
+    for copied in [2, 0]:
+        out = dcfs.run("catalog", "copy", mine, empty, "--dataset", "turned", "--json")
+        assert out.returncode == 0 and json.loads(out.stdout)["copied"] == copied, out
+    for number in ["1.0.0", "2.0.0"]:
+        assert dcfs.ok("count", f"turned@{number}", "--catalog", empty).split()[0] == "9"
+
+
+def test_what_people_say_there_stays(mine, empty, own, dcfs):
+    of = "SELECT description FROM datasets WHERE name = 'spoken'"
+    copy = ["catalog", "copy", mine, empty, "--dataset", "spoken", "--json"]
+    dcfs.ok("save", "few", "--catalog", mine, "--as", "spoken")
+    dcfs.ok("describe", "spoken", "--catalog", mine, "--description", "ours")
+    assert json.loads(dcfs.run(*copy).stdout)["copied"] == 1
+    assert asked(own, empty, of) == "ours"
+    dcfs.ok("describe", "spoken", "--catalog", empty, "--description", "theirs")
+    dcfs.ok("save", "few", "--catalog", mine, "--as", "spoken")
+    assert json.loads(dcfs.run(*copy).stdout)["copied"] == 1
+    assert asked(own, empty, of) == "theirs"

@@ -23,7 +23,7 @@ impl From<i64> for Bound<'_> {
     }
 }
 
-/// Both servers read 1 and 0 as a boolean.
+/// Both databases read 1 and 0 as a boolean.
 impl From<bool> for Bound<'_> {
     fn from(is: bool) -> Self {
         Self::Int(is.into())
@@ -56,7 +56,7 @@ macro_rules! bound {
 }
 pub(super) use bound;
 
-/// One row of an answer.
+/// One row of a result.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<Option<String>>);
 
@@ -114,24 +114,24 @@ pub(super) trait Ask {
     }
 }
 
-/// Tables that can be changed, within a transaction: all of it is kept, or nothing.
+/// Tables that can be changed, within a transaction: all or nothing.
 pub(super) trait Write: Ask {
-    /// Runs a statement that changes rows; how many they were.
+    /// Runs a statement that changes rows; returns their number.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     fn run(&self, sql: &str, bound: &[Bound<'_>]) -> Result<u64, Error>;
 
     /// Runs statements that define tables, with types as SQLite has them.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     fn define(&self, sql: &str) -> Result<(), Error>;
 
-    /// Runs an `INSERT ... RETURNING id`; the id.
+    /// Runs an `INSERT ... RETURNING id`; returns the id.
     ///
     /// # Errors
-    /// What the database says; a table whose ids do not count by themselves.
+    /// Errors of the database; a table without generated ids.
     fn insert(&self, sql: &str, bound: &[Bound<'_>]) -> Result<i64, Error> {
         let id = self.first(sql, bound)?.and_then(|row| row.integer(0));
         id.ok_or_else(|| Error::Lacks("id, counted by the table itself,".into()))

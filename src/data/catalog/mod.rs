@@ -14,8 +14,8 @@
 //! | `versions` | the versions that exist |
 //! | `lineage` | the lineage of a version |
 //! | `warehouse` | the half that holds rows |
-//! | `columns` | tables by the columns they have |
-//! | `digest` | what the rows of a version are |
+//! | `columns` | the columns that tables actually have |
+//! | `digest` | digests of rows |
 //! | `sqlite` | both halves in one file |
 //! | `split` | names and rows on servers: PostgreSQL and ClickHouse |
 //! | `write` | new versions, and changes to existing ones |
@@ -187,7 +187,7 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
 /// the named folder, else in the current folder. Also returns whether it exists.
 ///
 /// # Errors
-/// A place that may not be looked into.
+/// A place that may not be searched.
 pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
     Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
@@ -198,7 +198,7 @@ pub fn foreign(path: &Path) -> Option<String> {
     locate::foreign(path)
 }
 
-/// Whether a catalog that is named is an address of servers, and no file.
+/// Whether a path is the address of a catalog on servers.
 pub fn is_address(path: &Path) -> bool {
     split::address::is_address(path)
 }
@@ -258,7 +258,7 @@ impl Catalog {
         Ok(shown.versions)
     }
 
-    /// Every complete version, listings too, the oldest first; not what scripts at work keep aside.
+    /// Every complete version, listings too, the oldest first; without the temporary datasets of running scripts.
     ///
     /// # Errors
     /// As [`Catalog::versions`].
@@ -456,10 +456,10 @@ impl Catalog {
         Ok(self.warehouse.matching(of, filter, first)?)
     }
 
-    /// How many rows there are for which the part of a filter that is told the engine is true.
+    /// The number of rows for which the engine's part of a filter is true.
     ///
     /// # Errors
-    /// As [`Catalog::matching`]; there is no such engine.
+    /// As [`Catalog::matching`]; if there is no such engine.
     pub fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64> {
         Ok(self.warehouse.count(of, filter)?)
     }

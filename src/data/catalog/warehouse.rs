@@ -71,7 +71,7 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// How many rows there are for which such a filter is true.
+    /// The number of rows for which such a filter is true.
     fn count(&self, of: &VersionInfo, _filter: &Sql) -> Result<u64, Error> {
         Ok(self.extent(of)?.rows)
     }

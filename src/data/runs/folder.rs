@@ -13,7 +13,7 @@ use dcfs_core::hex::hex;
 use dcfs_disk::{private, regular, space};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::unistd::{User, geteuid};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{About, RunFile};
@@ -127,11 +127,7 @@ pub fn turn(database: &Path) -> Result<Life> {
 pub fn folder(database: &Path) -> PathBuf {
     if catalog::is_address(database) {
         let hash = Sha256::digest(database.as_os_str().as_bytes());
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-        let state = state.filter(|state| state.is_absolute()).or_else(home);
-        let state = state.unwrap_or_else(std::env::temp_dir);
-        return state.join("dcfs/catalogs").join(hex(&hash[..16])).join(FOLDER);
+        return state().join("dcfs/catalogs").join(hex(&hash[..16])).join(FOLDER);
     }
     let beside = database.parent().unwrap_or(Path::new("."));
     let owner = fs::metadata(beside).map_or(0, |found| found.uid());
@@ -140,6 +136,17 @@ pub fn folder(database: &Path) -> PathBuf {
         true => beside.join(FOLDER),
         false => beside.join(format!("{FOLDER}-{user}")),
     }
+}
+
+/// The user's folder for state; without any environment, by the home in the password file. Never one that others share.
+fn state() -> PathBuf {
+    let named =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
+    named("XDG_STATE_HOME").unwrap_or_else(|| {
+        let home = named("HOME").or_else(known).unwrap_or_else(|| PathBuf::from("/"));
+        home.join(".local/state")
+    })
 }
 
 /// The same, created if necessary.

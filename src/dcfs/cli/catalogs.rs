@@ -1,5 +1,6 @@
 //! `dcfs catalog copy`: the versions of one catalog into another.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -28,7 +29,7 @@ enum Work {
 /// Copy versions with their lineage into another catalog, between files and servers
 ///
 /// They keep uuid, number, times and row ids. Those that are there already are left alone, so the same command goes on
-/// where it was interrupted. Every version is read back and compared.
+/// where it was interrupted. The rows of every version are read back and compared before it is published.
 #[derive(Debug, clap::Args)]
 struct Copying {
     /// Folder that holds .datachain, or the address of a catalog on servers
@@ -85,6 +86,9 @@ impl Copying {
     }
 }
 
+/// Parents that a warning names.
+const NAMED: usize = 10;
+
 /// Shows how far it is.
 struct Shown {
     progress: Progress,
@@ -105,5 +109,16 @@ impl Watch for Shown {
 
     fn done(&self, version: &VersionInfo, rows: u64) {
         tracing::info!(%version, rows, "copied and compared");
+    }
+
+    fn left_out(&self, parents: &BTreeSet<String>) {
+        self.progress.clear();
+        let mut names = parents.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        if parents.len() > NAMED {
+            names.push_str(&format!(" and {} more", parents.len() - NAMED));
+        }
+        super::warn(format_args!(
+            "lineage ends before {names}: not copied. Copy their datasets, then the same command adds the links"
+        ));
     }
 }

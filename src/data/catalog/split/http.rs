@@ -1,9 +1,10 @@
 //! ClickHouse over HTTP: one statement per request, values as parameters, results read whole or
 //! streamed.
 //!
-//! An error may come after the first bytes, behind status 200: the server then writes `__exception__` and its text, and
-//! breaks off without the last chunk. A body without that is an error, whatever was read of it. Where something is asked no
-//! setting is changed, for a user who may only read may not change one.
+//! An error may come after the first bytes, despite status 200: the server then writes
+//! `__exception__` and its text, and breaks off without the last chunk. A body without its last
+//! chunk is an error, whatever was read of it. Queries change no setting, because a read-only user
+//! may not change settings.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -26,10 +27,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence of a server before it counts as an error.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long a statement may take that changes something: it says nothing until it is done.
+/// The timeout for a statement that changes something: the server is silent until it is done.
 const WORK: Duration = Duration::from_secs(6 * 3600);
 
-/// How long a connection is kept for the next question: less than the server keeps it.
+/// The timeout for a statement that other writers wait for.
+const BRIEF: Duration = Duration::from_secs(30);
+
+/// How long a connection is kept for the next query: less than the server keeps it.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// The most chunks buffered ahead of the reader.
@@ -55,7 +59,7 @@ const OLDEST: (u32, &str) = (23, "23.3");
 pub struct ClickHouse {
     tasks: Arc<Tasks>,
     client: Client,
-    /// For statements that take long.
+    /// The client for long statements.
     patient: Client,
     url: String,
     user: String,
@@ -154,7 +158,7 @@ impl ClickHouse {
         }
     }
 
-    /// Before work that takes long: whether its end may be written.
+    /// Checks, before long work, that its result may be written.
     ///
     /// # Errors
     /// A user whose profile is read-only.
@@ -170,7 +174,7 @@ impl ClickHouse {
         }
     }
 
-    /// The whole answer, which is text.
+    /// The whole result as text.
     pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
         let body = self.limited(&Ask { sql, parameters }, MOST_TEXT)?;
         String::from_utf8(body).map_err(|_| self.odd("an answer that is not text"))
@@ -233,28 +237,40 @@ impl ClickHouse {
         Stream { receive, permits, is_done: false, server: self.name.clone() }
     }
 
-    /// Runs a statement that changes something, with the rows that it inserts in `body`; when it is done, or failed.
+    /// Runs a statement that changes something, with the rows that it inserts; returns when it is done.
     ///
     /// # Errors
-    /// What the server says. Where the connection is lost, it may be done all the same.
+    /// Errors of the server. If the connection is lost, the statement may have been executed.
     pub fn run(
         &self,
         sql: &str,
         parameters: &[String],
-        body: Option<Vec<u8>>,
+        rows: Option<Vec<u8>>,
     ) -> Result<(), ServerError> {
-        // Rows are there when it is done; an error is told by the status.
+        self.change(sql, parameters, rows, WORK)
+    }
+
+    /// The same for a statement that other writers wait for: it may take [`BRIEF`].
+    ///
+    /// # Errors
+    /// As [`ClickHouse::run`]. After a timeout, it may be executed later.
+    pub fn run_briefly(&self, sql: &str) -> Result<(), ServerError> {
+        self.change(sql, &[], None, BRIEF)
+    }
+
+    fn change(
+        &self,
+        sql: &str,
+        parameters: &[String],
+        rows: Option<Vec<u8>>,
+        most: Duration,
+    ) -> Result<(), ServerError> {
+        // When it returns, the rows are visible; errors are in the status.
         let mut url = format!("{}?async_insert=0&wait_end_of_query=1", self.url);
         for (index, value) in parameters.iter().enumerate() {
             url.push_str(&parameter(index, value));
         }
-        let body = match body {
-            None => sql.to_owned().into_bytes(),
-            Some(rows) => {
-                url.push_str(&format!("&query={}", utf8_percent_encode(sql, NON_ALPHANUMERIC)));
-                rows
-            }
-        };
+        let body = statement(sql, rows);
         let request = self.patient.post(url).body(body);
         let (server, user) = (self.name.clone(), self.user.clone());
         let work = async move {
@@ -269,10 +285,18 @@ impl ClickHouse {
                 }
             }
         };
-        self.tasks.wait(work).unwrap_or_else(|| Err(tasks::unanswered(&self.name)))
+        let limited = async move { tokio::time::timeout(most, work).await };
+        match self.tasks.wait(limited) {
+            Some(Ok(done)) => done,
+            Some(Err(_)) => {
+                let cause = format!("it took longer than {} seconds", most.as_secs());
+                Err(ServerError::Cut { server: self.name.clone(), cause })
+            }
+            None => Err(tasks::unanswered(&self.name)),
+        }
     }
 
-    /// An answer that makes no sense.
+    /// The error for a result that makes no sense.
     pub fn odd(&self, why: impl Into<String>) -> ServerError {
         ServerError::Odd { server: self.name.clone(), why: why.into() }
     }
@@ -331,13 +355,25 @@ impl Drop for Stream {
     }
 }
 
-/// A value of a statement, in the address.
+/// The body of a request: a statement and, after a line break, the rows that it inserts. In the URL a statement that names
+/// many columns would be too long.
+fn statement(sql: &str, rows: Option<Vec<u8>>) -> Vec<u8> {
+    let mut body = sql.as_bytes().to_vec();
+    if let Some(rows) = rows {
+        body.reserve_exact(rows.len() + 1);
+        body.push(b'\n');
+        body.extend(rows);
+    }
+    body
+}
+
+/// The URL parameter for a value of a statement.
 fn parameter(index: usize, value: &str) -> String {
     let value = escaped(value);
     format!("&param_p{index}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC))
 }
 
-/// A value as ClickHouse reads parameters: escaped as in its own tables of text.
+/// A value escaped for parameters, as in ClickHouse's TSV format.
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for c in value.chars() {
@@ -411,6 +447,11 @@ pub fn is_unknown_table(error: &ServerError) -> bool {
     matches!(error, ServerError::Said { said, .. } if code_in(said) == Some(60))
 }
 
+/// Whether an error says that a table is above the limit for dropped tables.
+pub fn is_too_large_to_drop(error: &ServerError) -> bool {
+    matches!(error, ServerError::Said { said, .. } if code_in(said) == Some(359))
+}
+
 fn unreachable(server: &str, error: &reqwest::Error) -> ServerError {
     ServerError::Unreachable { server: server.to_owned(), cause: cause(error) }
 }
@@ -432,5 +473,26 @@ fn cause(error: &reqwest::Error) -> String {
         false => text,
         true if error.is_timeout() => "it took too long".into(),
         true => "it closed the connection".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_behind_the_line_of_their_statement() {
+        assert_eq!(statement("SELECT 1", None), b"SELECT 1");
+        let sql = "INSERT INTO t FORMAT RowBinary";
+        let rows = b"\n;\0\xff".to_vec();
+        assert_eq!(statement(sql, Some(rows)), b"INSERT INTO t FORMAT RowBinary\n\n;\0\xff");
+    }
+
+    #[test]
+    fn a_table_that_is_too_large_to_be_dropped_is_known_by_its_code() {
+        let said = "Code: 359. DB::Exception: Table or Partition in a.b was not dropped.";
+        assert!(is_too_large_to_drop(&error_of(code_in(said), said, "a server", "me")));
+        let said = "Code: 60. DB::Exception: Table a.b does not exist.";
+        assert!(!is_too_large_to_drop(&error_of(code_in(said), said, "a server", "me")));
     }
 }

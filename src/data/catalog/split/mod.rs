@@ -9,8 +9,8 @@
 //! | `types` | types and values of ClickHouse, converted to cells |
 //! | `table`, `bitmap` | descriptions of tables; sets of rows |
 //! | `rows` | the warehouse |
-//! | `writing` | new versions, and changes to those there are |
-//! | `error` | what servers say instead of an answer |
+//! | `writing` | new versions, and changes to existing ones |
+//! | `error` | errors of servers |
 
 pub(super) mod address;
 mod bitmap;
@@ -37,7 +37,7 @@ use super::sqlite::connect::Pool;
 use super::warehouse::Warehouse;
 use address::{Address, Names};
 
-/// Refuses a catalog on servers, which has no folder around it.
+/// Fails for a catalog on servers, which has no folder around it.
 pub(super) fn check_folder(catalog: &Path) -> Result<(), ServerError> {
     match address::is_address(catalog) {
         true => {

@@ -1,4 +1,4 @@
-//! A metastore in PostgreSQL: DataChain's tables of names, asked, and changed in transactions.
+//! A metastore in PostgreSQL: DataChain's tables of names, queried, and changed in transactions.
 //!
 //! One connection, reopened when lost. Nothing is assumed about the types of columns: values are
 //! bound as text, which the server parses as the type of the column, and come back as text whatever
@@ -44,21 +44,22 @@ const FOLLOW: Duration = Duration::from_secs(1);
 /// The source of the password for PostgreSQL.
 const WHERE: &str = "`PGPASSWORD` or `~/.pgpass`";
 
-/// What every session begins with: it gives up in time, and prints times alike everywhere.
-const SESSION: &str = "SET statement_timeout = '60s'; SET TimeZone = 'UTC'";
+/// Starts every session: limits statements and idle transactions, so that no turn of writers is held for long, and prints
+/// times in one format.
+const SESSION: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET TimeZone = 'UTC'";
 
-/// What one begins with that can change nothing.
+/// Makes a session read-only.
 const READ_ONLY: &str = "SET default_transaction_read_only = on";
 
 /// The number under which all writers of dcfs take turns ("dcfs").
 const TURN: i64 = 0x6463_6673;
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Read,
     Write,
-    /// As to write; the tables are made where there are none.
+    /// To write; missing tables are created.
     Create,
 }
 
@@ -158,7 +159,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Before work that takes long: whether its end may be written.
+    /// Checks, before long work, that its result may be written.
     fn check_writable(&self) -> Result<(), Error> {
         let sql = "SELECT has_table_privilege(to_regclass('datasets_versions'), 'INSERT')";
         match self.first(sql, &[])?.and_then(|row| row.integer(0)) {
@@ -171,13 +172,13 @@ impl Postgres {
         }
     }
 
-    /// Makes DataChain's tables where there are none.
+    /// Creates DataChain's tables if there are none.
     fn create(&self) -> Result<(), Error> {
         if self.columns("datasets")?.exist() || self.columns("namespaces")?.exist() {
             return Ok(());
         }
         self.transaction(|write| {
-            // Of two that make them at once the second finds them made.
+            // Another process may have created them meanwhile.
             if !Columns::of(write, "datasets")?.exist() {
                 // The first table, of DataChain's own version, is SQLite's alone.
                 let tables = create::TABLES.split_once("CREATE TABLE namespaces");
@@ -189,10 +190,10 @@ impl Postgres {
         })
     }
 
-    /// Runs `work` in a transaction, after those of all other writers of dcfs: all of it or nothing.
+    /// Runs `work` in a transaction, after those of all other writers of dcfs: all or nothing.
     ///
     /// # Errors
-    /// What `work` returns; what the server says. Where the connection is lost at the end, it may be done all the same.
+    /// Errors of `work` and of the server. If the connection is lost at the end, it may have been committed.
     pub fn transaction<T>(
         &self,
         work: impl FnOnce(&dyn Write) -> Result<T, Error>,
@@ -225,7 +226,7 @@ impl Postgres {
         self.limited(work)
     }
 
-    /// The answer to a question that may not take long.
+    /// Waits for a result, at most [`ANSWER`].
     fn limited<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>> + Send + 'static,
@@ -241,7 +242,8 @@ impl Postgres {
         }
     }
 
-    /// Where the names stand now, as of a second ago at most. While the server is away, they stand where they stood.
+    /// The current revision, at most a second old. While the server is unreachable, the last known
+    /// one.
     ///
     /// # Errors
     /// The server does not answer, and never did.
@@ -375,7 +377,7 @@ impl Postgres {
                 ServerError::NoDatabase { server, database: self.database.clone(), user }
             }
             &SqlState::DISK_FULL => ServerError::Full { server, said: text },
-            // Where others held what was asked for all the time that a question may take.
+            // Others held a lock for the whole timeout.
             &SqlState::QUERY_CANCELED
             | &SqlState::LOCK_NOT_AVAILABLE
             | &SqlState::T_R_DEADLOCK_DETECTED
@@ -455,14 +457,14 @@ impl Postgres {
     }
 }
 
-/// A transaction of one session: where that is lost, it never came to be.
+/// A transaction of one session: without it, nothing is committed.
 struct Transaction<'p> {
     server: &'p Postgres,
     session: Arc<Session>,
 }
 
 impl Ask for Transaction<'_> {
-    /// Not as they were known before: the transaction may change them.
+    /// Not from the cache: the transaction may change them.
     fn columns(&self, table: &str) -> Result<Columns, Error> {
         self.server.columns_in(table, |sql, bound| self.ask(sql, bound))
     }

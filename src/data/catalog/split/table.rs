@@ -29,9 +29,9 @@ pub struct Known {
     pub is_blob: bool,
     /// Whether DataChain stores JSON in it, as text: an empty text means none.
     pub is_json: bool,
-    /// Whether it keeps lists there.
+    /// Whether DataChain stores lists in it, as text: an empty text means none.
     pub is_list: bool,
-    /// Bytes of its values.
+    /// The size of its values, in bytes.
     pub bytes: u64,
 }
 
@@ -56,7 +56,7 @@ impl Known {
         Kind::parse(&self.kind).is_some_and(|kind| *kind.inner() == Kind::String)
     }
 
-    /// What SQLite's table would declare for it.
+    /// The type that SQLite's table would declare.
     pub fn declared(&self) -> &'static str {
         match (self.is_text(), self.is_json, self.is_list, self.is_blob) {
             (true, true, ..) => "JSON",

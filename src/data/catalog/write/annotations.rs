@@ -76,7 +76,7 @@ pub fn read(tables: &dyn Ask, dataset: &DatasetName) -> Result<Annotations, Erro
     Ok(found)
 }
 
-/// Takes what is said along with a dataset's name.
+/// Moves the annotations along with a dataset's name.
 pub fn rename(write: &dyn Write, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("dataset") {
         let (from, to) = (from.whole(), to.whole());

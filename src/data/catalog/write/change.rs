@@ -16,6 +16,7 @@ use crate::catalog::error::Error;
 use crate::catalog::sqlite::rows::{Table, table_name};
 use crate::catalog::versions::{REMOVED, REMOVING};
 use dcfs_core::annotation::Annotation;
+use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 
 /// See [`super::Writer::refresh`].
@@ -26,7 +27,19 @@ pub fn refresh(write: &dyn Write, listing: &VersionInfo) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says that the rows of a version are gone: its number stays taken.
+/// See [`super::Writer::link`].
+pub fn link(write: &dyn Write, of: &VersionInfo, parents: &[VersionId]) -> Result<(), Error> {
+    crate::catalog::versions::alive(write, of)?;
+    let known = crate::catalog::lineage::parents(write, of.id)?;
+    let is_new = |id: &&VersionId| known.iter().all(|parent| parent.id != Some(**id));
+    let new: Vec<VersionId> = parents.iter().filter(is_new).copied().collect();
+    let sql = "SELECT dataset_id FROM datasets_versions WHERE id = ?1";
+    let dataset = write.first(sql, bound![of.id.key()])?.and_then(|row| row.integer(0));
+    let dataset = dataset.ok_or_else(|| Error::Removed(of.to_string()))?;
+    publish::parents(write, dataset, of.id.key(), &new)
+}
+
+/// Records that a version was removed: its number stays taken.
 pub fn removed(write: &dyn Write, of: &VersionInfo) -> Result<(), Error> {
     let sql = "UPDATE datasets_versions SET status = ?2, removed_at = ?3 WHERE id = ?1";
     write.run(sql, bound![of.id.key(), REMOVED, &now()])?;
@@ -67,7 +80,7 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
     })
 }
 
-/// The key of the dataset `from`, where it may be called `to`.
+/// The key of the dataset `from`, if it may be renamed to `to`.
 pub fn may_become(tables: &dyn Ask, from: &DatasetName, to: &DatasetName) -> Result<i64, Error> {
     naming::check(tables, from)?;
     let id = dataset(tables, from)?;
@@ -85,7 +98,7 @@ pub fn may_become(tables: &dyn Ask, from: &DatasetName, to: &DatasetName) -> Res
     }
 }
 
-/// Gives a dataset its name, and takes along what is said of it.
+/// Renames a dataset, with its annotations.
 pub fn renamed(
     write: &dyn Write,
     dataset: i64,
@@ -97,7 +110,7 @@ pub fn renamed(
     annotations::rename(write, from, to)
 }
 
-/// Whether a dataset had versions, and all of them were removed: nothing lists it.
+/// Whether a dataset had versions, and all were removed: nothing lists it.
 fn is_removed(tables: &dyn Ask, dataset: i64) -> Result<bool, Error> {
     let sql = "SELECT DISTINCT status FROM datasets_versions WHERE dataset_id = ?1";
     let rows = tables.ask(sql, bound![dataset])?;
@@ -144,7 +157,7 @@ pub fn annotate(
     annotations::say(write, name, column, said, by)
 }
 
-/// The key of a dataset that is there.
+/// The key of an existing dataset.
 fn dataset(tables: &dyn Ask, name: &DatasetName) -> Result<i64, Error> {
     naming::dataset(tables, name)?.ok_or_else(|| Refused::NoDataset(name.clone()).into())
 }

@@ -10,7 +10,8 @@ use crate::catalog::error::Error;
 /// The tables, with types as SQLite has them.
 pub const TABLES: &str = include_str!("tables.sql");
 
-/// Makes the tables where there are none. Tables of somebody else are left alone: the check that follows tells of them.
+/// Creates the tables if there are none. Foreign tables are left alone: the check that follows
+/// reports them.
 pub fn tables(transaction: &Transaction<'_>) -> Result<(), Error> {
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -72,7 +73,7 @@ const WRITTEN: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// Refuses a catalog of an older DataChain, which a newer one completes on its first visit.
+/// Refuses a catalog of an older DataChain, which a newer one completes on its first use.
 pub fn check(tables: &dyn Ask) -> Result<(), Error> {
     for (table, columns) in WRITTEN {
         Columns::of(tables, table)?.require(columns)?;

@@ -33,6 +33,11 @@ pub enum Refused {
         "`{name}@{wanted}` is not above {latest}, the highest version there ever was; versions only go up"
     )]
     NotAbove { name: DatasetName, wanted: Version, latest: Version },
+    #[error(
+        "the number of `{name}@{wanted}` is taken in the catalog that gets it, by another version or one that was removed there; \
+         rename the dataset there, or copy into another catalog"
+    )]
+    NumberTaken { name: DatasetName, wanted: Version },
     #[error("`{0}` has no version above {1}: its numbers are used up; save under another name")]
     NumbersUsedUp(DatasetName, Version),
     #[error(
@@ -49,6 +54,11 @@ pub enum Refused {
         "the column `{column}` is `{kind}` in ClickHouse, and `{cell}` is none; nothing was saved"
     )]
     Cell { column: String, kind: String, cell: String },
+    #[error(
+        "a row has the id {0}, and ids in ClickHouse are not negative; save its version again, which numbers its rows from 1; \
+         nothing was saved"
+    )]
+    Id(i64),
     #[error(
         "the connection to the metastore was lost for so long that another writer took this one for dead; nothing was saved: \
          try again"

@@ -1,23 +1,30 @@
-//! Rows on their way into SQLite: a table without a version, filled in short transactions.
+//! Stages in SQLite: tables without a version, filled with rows in short transactions.
 
 use std::time::Instant;
 
-use super::connection::Writing;
+use super::connection::{Writing, at};
 use super::error::Refused;
 use super::lock::Lock;
 use super::pace::Pace;
 use super::publish::{self, Copied, Publication, Saved};
 use super::stage::Watch;
-use super::{HELD, sweep};
+use super::{HELD, preview, sweep};
+use crate::catalog::Digest;
 use crate::catalog::columns::identifier;
+use crate::catalog::digest::Hashed;
 use crate::catalog::error::Error;
+use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
 use dcfs_core::schema::Layout;
 
-/// How the tables of stages are called; not `tmp_`, which DataChain's clearing drops while they are in use.
+/// The prefix of stage tables; not `tmp_`, because DataChain's clean-up drops such tables while
+/// they are in use.
 pub const PREFIX: &str = "dcfs_stage_";
 
-/// A new version's rows in SQLite; see [`super::Stage`].
+/// Rows that are read together.
+const READ: u32 = 4096;
+
+/// The rows of a new version in SQLite; see [`super::Stage`].
 #[derive(Debug)]
 pub struct FileStage<'w> {
     pub(super) writing: &'w mut Writing,
@@ -44,7 +51,7 @@ impl<'w> FileStage<'w> {
             quoted(lock.id())
         );
         let watch = Watch::nobody();
-        // From here on a failure drops the stage, and with it the table if it was made.
+        // From here on a failure drops the stage, and with it the table if it was created.
         let stage = Self {
             writing,
             layout,
@@ -58,12 +65,13 @@ impl<'w> FileStage<'w> {
         Ok(stage)
     }
 
-    /// What the rows look like.
+    /// The shape of the rows.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Tells `each` the rows so far, now and then, while the write lock is free: it may wait.
+    /// Calls `each` with the number of rows so far, now and then, while the write lock is free: it
+    /// may block.
     pub fn watch(&mut self, watch: Watch<'w>) {
         self.watch = watch;
     }
@@ -71,6 +79,39 @@ impl<'w> FileStage<'w> {
     /// Rows so far.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// See [`super::Stage::digest`].
+    pub fn digest(&mut self, each: &dyn Fn(u64)) -> Result<(u64, Digest)> {
+        let path = self.writing.path().to_owned();
+        Ok(self.hashed(each).map_err(|error| at(error, &path))?)
+    }
+
+    /// The same, in short reads.
+    fn hashed(&mut self, each: &dyn Fn(u64)) -> Result<(u64, Digest), Error> {
+        self.commit()?;
+        let columns = self.layout.columns.iter().filter_map(|column| identifier(&column.name));
+        let list: String = columns.map(|quoted| format!(", {quoted}")).collect();
+        let sql = format!(
+            "SELECT sys__id, sys__rand{list} FROM {} WHERE sys__id >= ?1 ORDER BY sys__id LIMIT {READ}",
+            self.table()
+        );
+        let cells = self.layout.columns.len() + 1;
+        let mut hashed = Hashed::new(&self.layout);
+        let mut statement = self.writing.connection().prepare(&sql)?;
+        let mut next = Some(i64::MIN);
+        while let Some(first) = next.take() {
+            let mut rows = statement.query([first])?;
+            while let Some(row) = rows.next()? {
+                let id: i64 = row.get(0)?;
+                let cells: Vec<Cell<'_>> = (1..=cells)
+                    .map(|index| Ok(preview::of_value(row.get_ref(index)?)))
+                    .collect::<rusqlite::Result<_>>()?;
+                hashed.add(id, &&cells[..], each)?;
+                next = id.checked_add(1);
+            }
+        }
+        Ok(hashed.end())
     }
 
     /// See [`super::Stage::publish`].
@@ -90,12 +131,12 @@ impl<'w> FileStage<'w> {
         Ok(saved)
     }
 
-    /// The stage's table, for SQL.
+    /// The stage's table, quoted for SQL.
     pub(super) fn table(&self) -> String {
         quoted(self.lock.as_ref().map(Lock::id).unwrap_or_default())
     }
 
-    /// Begins a transaction where none is open.
+    /// Begins a transaction if none is open.
     pub(super) fn start(&mut self) -> Result<(), Error> {
         if self.turn.is_none() {
             self.writing.connection().execute_batch("BEGIN IMMEDIATE")?;
@@ -104,12 +145,12 @@ impl<'w> FileStage<'w> {
         Ok(())
     }
 
-    /// Whether the lock has been held for as long as it may be.
+    /// Whether the lock has been held for as long as allowed.
     pub(super) fn is_over(&self) -> bool {
         self.turn.is_some_and(|since| since.elapsed() >= HELD)
     }
 
-    /// Tells the rows so far.
+    /// Reports the number of rows so far.
     pub(super) fn tell(&self) {
         self.watch.tell(self.rows);
     }
@@ -129,7 +170,7 @@ impl<'w> FileStage<'w> {
     }
 }
 
-/// Gives up what was not published. What cannot be dropped now is left to the next writer.
+/// Gives up an unpublished stage. A table that cannot be dropped now is left to the next writer.
 impl Drop for FileStage<'_> {
     fn drop(&mut self) {
         let Some(lock) = self.lock.take() else { return };
@@ -140,7 +181,7 @@ impl Drop for FileStage<'_> {
     }
 }
 
-/// The table of a stage, for SQL.
+/// The table of a stage, quoted for SQL.
 pub fn quoted(id: &str) -> String {
     format!("\"{PREFIX}{id}\"")
 }

@@ -70,7 +70,7 @@ pub struct JobCounts {
     pub reused: u64,
 }
 
-/// Notes that a job begins: it follows the last one of its name.
+/// Records that a job starts: it follows the last one of its name.
 pub fn begin(write: &dyn Write, job: &NewJob<'_>) -> Result<(), Error> {
     if !Columns::of(write, "jobs")?.has("run_group_id") {
         return Ok(());
@@ -100,7 +100,7 @@ pub fn begin(write: &dyn Write, job: &NewJob<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes how a job ended; one that ended already stays as it is.
+/// Records how a job ended; one that has already ended stays as it is.
 pub fn end(write: &dyn Write, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
     let (status, message, stack) = match how {
         JobEnd::Complete => (COMPLETE, "", ""),
@@ -141,7 +141,7 @@ pub fn published(
     end(write, job.id, JobEnd::Complete)
 }
 
-/// Notes that a job needed this version: made it, or found it made.
+/// Records that a job used this version: made it, or found it made.
 pub fn noted(write: &dyn Write, version: i64, job: &str, is_creator: bool) -> Result<(), Error> {
     if Columns::of(write, "dataset_version_jobs")?.exist() {
         let sql = "INSERT INTO dataset_version_jobs \

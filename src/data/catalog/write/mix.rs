@@ -62,8 +62,8 @@ impl<R, I: Iterator<Item = Piece<R>>> Left<R, I> {
 }
 
 impl FileStage<'_> {
-    /// Adds rows in the order given, some of them from the versions `of`, in transactions that end in time. `pieces`
-    /// should not wait on anything.
+    /// Adds rows in the given order, some of them from the versions `of`, in transactions limited
+    /// in time. `pieces` should not block.
     ///
     /// # Errors
     /// As [`Stage::copy`].

@@ -1,5 +1,5 @@
-//! Writing into a catalog beside its living readers and writers: rows are staged, then published. Here in one SQLite file;
-//! [`super::split`] does the same on servers, with the same names and numbers.
+//! Writes into a catalog while others read and write it: rows are staged, then published. Here in
+//! one SQLite file; [`super::split`] does the same on servers, with the same names and numbers.
 //!
 //! 1. Rows go into a table that no version refers to (`stage`), in transactions that hold the write
 //!    lock for [`HELD`] at most, with a rest after each so that others get their turn.
@@ -16,10 +16,10 @@
 //! |---|---|
 //! | `connection` | the write connection, and its short transactions |
 //! | `create` | the tables of a new catalog |
-//! | `naming` | which names and numbers may be given |
-//! | `stage` | rows on their way in |
-//! | `in_file`, `mix`, `pace`, `lock` | the same in SQLite, and who is alive |
-//! | `sweep` | what the dead left |
+//! | `naming` | names and numbers that are allowed |
+//! | `stage` | adding rows |
+//! | `in_file`, `mix`, `pace`, `lock` | the same in SQLite, and liveness of stages |
+//! | `sweep` | removing the stages of dead processes |
 //! | `publish`, `preview` | a stage becomes a version |
 //! | `jobs` | the programs that make versions, as DataChain records them |
 //! | `change` | removing, renaming, describing |
@@ -67,6 +67,7 @@ use super::{Digest, VersionInfo};
 use connection::Writing;
 use dcfs_core::annotation::Annotation;
 use dcfs_core::error::Result;
+use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
 use in_file::FileStage;
@@ -87,7 +88,7 @@ pub struct Writer {
     halves: Halves,
 }
 
-/// Where names and rows are written.
+/// The places of names and rows.
 #[derive(Debug)]
 enum Halves {
     /// One SQLite file: one transaction changes both.
@@ -135,7 +136,7 @@ impl Writer {
         &self.path
     }
 
-    /// Asks the tables of names.
+    /// Queries the tables of names.
     fn ask<T>(&mut self, work: impl FnOnce(&dyn Ask) -> Result<T, Error>) -> Result<T> {
         Ok(match &mut self.halves {
             Halves::File(writing) => writing.placed(|writing| work(writing.connection()))?,
@@ -143,7 +144,7 @@ impl Writer {
         })
     }
 
-    /// Changes the tables of names: all of it or nothing.
+    /// Changes the tables of names: all or nothing.
     fn brief<T>(&mut self, work: impl FnOnce(&dyn Write) -> Result<T, Error>) -> Result<T> {
         Ok(match &mut self.halves {
             Halves::File(writing) => {
@@ -216,6 +217,14 @@ impl Writer {
     /// `Stale` if it is gone.
     pub fn refresh(&mut self, listing: &VersionInfo) -> Result<()> {
         self.brief(|write| change::refresh(write, listing))
+    }
+
+    /// Adds parents that are not recorded yet to a version that exists.
+    ///
+    /// # Errors
+    /// `Stale` if it is gone.
+    pub fn link(&mut self, of: &VersionInfo, parents: &[VersionId]) -> Result<()> {
+        self.brief(|write| change::link(write, of, parents))
     }
 
     /// Removes a version, as DataChain does: its rows are dropped, its number stays taken.

@@ -26,7 +26,7 @@ pub fn now() -> String {
     Timestamp::of_system(SystemTime::now()).catalog()
 }
 
-/// Whether a dataset may be called `name`: its form, and its neighbours.
+/// Checks that a dataset may be called `name`: its form, and names that differ in case.
 pub fn check(tables: &dyn Ask, name: &DatasetName) -> Result<(), Error> {
     form(name)?;
     neighbours(tables, name)
@@ -62,14 +62,14 @@ fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Refuses a name that another dataset has in other case.
+/// Refuses a name that another dataset has in different case.
 pub fn neighbours(tables: &dyn Ask, name: &DatasetName) -> Result<(), Error> {
     let sql = format!(
         "SELECT n.name, p.name, d.name {FROM} WHERE lower(n.name) = lower(?1) AND lower(p.name) = lower(?2) \
          AND lower(d.name) = lower(?3) AND d.name <> ?3"
     );
     let found = tables.ask(&sql, bound![&name.namespace, &name.project, &name.name])?;
-    // Servers know more letters than SQLite, which takes A to Z alone for a to z.
+    // `lower` of a server changes more letters than that of SQLite, which changes only A to Z.
     let is_same = |at: usize, own: &str, row: &Answer| {
         row.text(at).is_some_and(|there| there.eq_ignore_ascii_case(own))
     };
@@ -87,7 +87,7 @@ pub fn neighbours(tables: &dyn Ask, name: &DatasetName) -> Result<(), Error> {
     .into())
 }
 
-/// Where row tables are, while names are written.
+/// The place of row tables.
 pub trait Places {
     /// Whether there is a table of the name.
     fn has_table(&self, table: &str) -> Result<bool, Error>;
@@ -108,13 +108,13 @@ pub fn dataset(tables: &dyn Ask, name: &DatasetName) -> Result<Option<i64>, Erro
     Ok(tables.first(&sql, key)?.and_then(|row| row.integer(0)))
 }
 
-/// The highest version of a dataset, whatever became of it; texts that are no numbers do not count.
+/// The highest version of a dataset, whatever its status; texts that are not versions do not count.
 pub fn highest(tables: &dyn Ask, dataset: i64) -> Result<Option<Version>, Error> {
     let versions = versions(tables, dataset)?;
     Ok(versions.iter().filter_map(|text| text.parse().ok()).max())
 }
 
-/// The versions of a dataset as they are written, whatever became of them.
+/// The version texts of a dataset, whatever their status.
 pub fn versions(tables: &dyn Ask, dataset: i64) -> Result<Vec<String>, Error> {
     let sql = "SELECT version FROM datasets_versions WHERE dataset_id = ?1";
     let rows = tables.ask(sql, bound![dataset])?;
@@ -173,9 +173,51 @@ fn chosen(
     }
 }
 
+/// The number of a copied version, which may be below others, and the table for its rows: both have to be free. `taken` are
+/// the numbers of all versions that ever existed.
+pub fn kept(
+    places: &dyn Places,
+    name: &DatasetName,
+    taken: &[String],
+    wanted: Version,
+) -> Result<(Version, String), Error> {
+    if taken.iter().any(|text| text.parse::<Version>() == Ok(wanted)) {
+        return Err(Refused::NumberTaken { name: name.clone(), wanted }.into());
+    }
+    let table = table_name(name, &wanted.to_string());
+    match places.has_table(&table)? {
+        true => Err(Refused::TableInTheWay(table).into()),
+        false => Ok((wanted, table)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Existing tables.
+    struct Tables<'t>(&'t [&'t str]);
+
+    impl Places for Tables<'_> {
+        fn has_table(&self, table: &str) -> Result<bool, Error> {
+            Ok(self.0.contains(&table))
+        }
+    }
+
+    #[test]
+    fn a_copied_version_keeps_a_number_below_the_highest() {
+        let name =
+            DatasetName { namespace: LOCAL.into(), project: LOCAL.into(), name: "pets".into() };
+        let taken = ["2.0.0".to_owned(), "odd".to_owned()];
+        let kept = |tables: &[&str], wanted: &str| {
+            kept(&Tables(tables), &name, &taken, wanted.parse().expect("a version"))
+        };
+        let table = "ds_local_local_pets_1_0_0";
+        let (version, own) = kept(&[], "1.0.0").expect("it is free");
+        assert_eq!((version.to_string().as_str(), own.as_str()), ("1.0.0", table));
+        assert!(matches!(kept(&[table], "1.0.0"), Err(Error::Refused(Refused::TableInTheWay(_)))));
+        assert!(matches!(kept(&[], "2.0.0"), Err(Error::Refused(Refused::NumberTaken { .. }))));
+    }
 
     #[test]
     fn names_that_would_be_lost_are_refused() {

@@ -37,7 +37,7 @@ pub fn of(connection: &Connection, stage: &str, layout: &Layout) -> Result<Strin
     Ok(Value::Array(preview).to_string())
 }
 
-fn of_value(value: ValueRef<'_>) -> Cell<'_> {
+pub fn of_value(value: ValueRef<'_>) -> Cell<'_> {
     match value {
         ValueRef::Null => Cell::Null,
         ValueRef::Integer(n) => Cell::Integer(n),
@@ -59,7 +59,8 @@ pub fn row(columns: &[&NewColumn], cells: &dyn Cells) -> Value {
     Value::Object(shown)
 }
 
-/// One cell. What JSON has no word for (an infinity, a blob where none belongs) is null.
+/// One cell. A value that JSON cannot express (an infinity, a blob in a column of another type) is
+/// null.
 fn value(cell: Cell<'_>, declared: &str) -> Value {
     let text = |text| String::from_utf8_lossy(text).into_owned();
     match (cell, declared) {

@@ -25,7 +25,7 @@ const LATER: [(&str, &str); 2] = [("recipe", "JSON"), ("settings", "JSON")];
 /// The most saves that are searched for how sources were accessed: old ones say little.
 const MOST_SETTINGS: usize = 200;
 
-/// Notes who saved the version `uuid`.
+/// Records who saved the version `uuid`.
 pub fn write(write: &dyn Write, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
     let mut there = Columns::of(write, TABLE)?;
     if !there.exist() {

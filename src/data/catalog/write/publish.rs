@@ -40,17 +40,17 @@ pub struct Publication<'a> {
     pub job: Option<&'a JobDone<'a>>,
 }
 
-/// What a version keeps that is copied from another catalog.
+/// The properties that a version copied from another catalog keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Copied<'a> {
     pub uuid: &'a str,
     pub created_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
-    /// Whether anything is known of who saved it: DataChain notes nothing.
+    /// Whether it has a provenance: DataChain records none.
     pub has_provenance: bool,
 }
 
-/// Which number a version gets.
+/// The choice of a version's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// The next above every number ever used; 1.0.0 for the first version.
@@ -70,16 +70,16 @@ pub struct Saved {
     pub size: Option<u64>,
 }
 
-/// What is known of the rows before the lock is taken.
+/// Facts about the rows, computed before the lock is taken.
 pub struct Counted {
     pub rows: u64,
     pub size: Option<i64>,
     pub preview: String,
 }
 
-/// Where the rows of a version that is registered are.
+/// A stage that becomes a version.
 pub trait Staged: Places {
-    /// Gives the stage's table the name of the version's.
+    /// Renames the stage's table to that of the version.
     fn becomes(&self, table: &str) -> Result<(), Error>;
 }
 
@@ -132,7 +132,8 @@ fn whole(high: i64, low: i64) -> Option<i64> {
     i64::try_from((i128::from(high) << 32) + i128::from(low)).ok()
 }
 
-/// All of it: the dataset, the number, the table's name, the version, its parents, who saved it.
+/// Registers everything: the dataset, the number, the table's name, the version, its parents, who
+/// saved it.
 pub fn register(
     write: &dyn Write,
     stage: &dyn Staged,
@@ -150,8 +151,12 @@ pub fn register(
     }
     let now = now();
     let dataset = dataset(write, layout, publication, &now)?;
-    let highest = naming::highest(write, dataset)?;
-    let (version, table) = naming::numbered(stage, name, highest, publication.number)?;
+    let (version, table) = match (copied, publication.number) {
+        (Some(_), Number::Exactly(wanted)) => {
+            naming::kept(stage, name, &naming::versions(write, dataset)?, wanted)?
+        }
+        (_, number) => naming::numbered(stage, name, naming::highest(write, dataset)?, number)?,
+    };
     let size = counted.size;
     let was = |time: Option<Timestamp>| time.map_or_else(|| now.clone(), Timestamp::catalog);
     let created = copied.map_or_else(|| now.clone(), |copied| was(copied.created_at));
@@ -184,7 +189,7 @@ pub fn register(
     if let Some(job) = publication.job {
         jobs::published(write, id, &format!("{}@{version}", name.whole()), job)?;
     }
-    // Last: between a name given on a server and the end of the transaction nothing else is asked.
+    // Last: nothing is queried between a rename on a server and the end of the transaction.
     stage.becomes(&table)?;
     Ok(Saved {
         id: VersionId::from_catalog(id),
@@ -201,7 +206,7 @@ pub fn uuid_of(copied: Option<&Copied<'_>>) -> String {
     copied.map_or_else(|| Uuid::new_v4().to_string(), |copied| copied.uuid.to_owned())
 }
 
-/// Refuses where another version was saved, or this one was removed, since it was looked at.
+/// Fails if another version was saved, or this one was removed, since it was read.
 fn still_latest(write: &dyn Ask, name: &DatasetName, upon: VersionId) -> Result<(), Error> {
     match versions::latest(write, name)? {
         Some(latest) if latest.id == upon => Ok(()),
@@ -241,12 +246,12 @@ fn dataset(
     Ok(id)
 }
 
-/// The first value of an answer.
+/// The first value of a result.
 fn key(tables: &dyn Ask, sql: &str, bound: &[Bound<'_>]) -> Result<Option<i64>, Error> {
     Ok(tables.first(sql, bound)?.and_then(|row| row.integer(0)))
 }
 
-/// Changes what is said of a dataset.
+/// Changes the description of a dataset.
 pub fn say(
     write: &dyn Write,
     dataset: i64,
@@ -264,7 +269,7 @@ pub fn say(
     Ok(())
 }
 
-/// The key of a project, which is made where there is none.
+/// The key of a project, which is created if it does not exist.
 pub fn project(write: &dyn Write, namespace: &str, project: &str, now: &str) -> Result<i64, Error> {
     let find = "SELECT id FROM namespaces WHERE name = ?1";
     let within = match key(write, find, bound![namespace])? {
@@ -293,7 +298,7 @@ pub fn project(write: &dyn Write, namespace: &str, project: &str, now: &str) -> 
 }
 
 /// In `datasets_dependencies`, the *source* is the child. A parent that was deleted is left out.
-fn parents(
+pub fn parents(
     write: &dyn Write,
     dataset: i64,
     version: i64,

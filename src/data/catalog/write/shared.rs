@@ -19,7 +19,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_shared (\
 /// The most rows that are read: a few for every version, and one for every stored filter.
 const MOST: usize = 1_000_000;
 
-/// Notes the digest of what is shared under `name`.
+/// Records the digest of what is shared under `name`.
 pub fn note(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<(), Error> {
     if !Columns::of(write, TABLE)?.exist() {
         write.define(CREATE)?;
@@ -31,7 +31,7 @@ pub fn note(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<()
     Ok(())
 }
 
-/// Forgets all that is shared of a version.
+/// Deletes all digests of a version.
 pub fn forget(write: &dyn Write, uuid: &str) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("uuid") {
         write.run("DELETE FROM dcfs_shared WHERE uuid = ?1", bound![uuid])?;

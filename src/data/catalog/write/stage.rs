@@ -1,4 +1,4 @@
-//! Rows on their way in: a table without a version, in SQLite or in ClickHouse.
+//! Stages: tables without a version, filled with rows, in SQLite or in ClickHouse.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,15 +7,15 @@ use std::slice;
 use super::in_file::FileStage;
 use super::mix::Piece;
 use super::publish::{Copied, Publication, Saved};
-use crate::catalog::VersionInfo;
 use crate::catalog::split::ServerStage;
+use crate::catalog::{Digest, VersionInfo};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
 use dcfs_core::expr::sql::Sql;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::Layout;
 
-/// A new version's rows. Dropped without [`Stage::publish`], nothing is left.
+/// The rows of a new version. If dropped without [`Stage::publish`], nothing is left.
 #[derive(Debug)]
 pub struct Stage<'w>(Held<'w>);
 
@@ -25,10 +25,10 @@ enum Held<'w> {
     Servers(ServerStage<'w>),
 }
 
-/// Columns of every table, where rows keep their values.
+/// The columns of every row table; copied rows keep their values.
 pub const KEPT: [&str; 2] = ["sys__rand", "sys__id"];
 
-/// Who is told how many rows there are, now and then.
+/// A callback for the number of rows, called now and then.
 pub struct Watch<'w>(Box<dyn Fn(u64) + 'w>);
 
 impl Watch<'_> {
@@ -56,7 +56,7 @@ impl<'w> Stage<'w> {
         Self(Held::Servers(stage))
     }
 
-    /// What the rows look like.
+    /// The shape of the rows.
     pub fn layout(&self) -> &Layout {
         match &self.0 {
             Held::File(stage) => stage.layout(),
@@ -64,7 +64,7 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Tells `each` the rows so far, now and then, while no lock is held: it may wait.
+    /// Calls `each` with the number of rows so far, now and then, while no lock is held: it may block.
     pub fn watch(&mut self, each: impl Fn(u64) + 'w) {
         let watch = Watch(Box::new(each));
         match &mut self.0 {
@@ -73,7 +73,7 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Rows so far. On a server what was gathered here is sent first, for only there it shows which rows to copy are there.
+    /// Rows so far. On servers, buffered rows are sent first, because only ClickHouse knows which of the rows to copy exist.
     ///
     /// # Errors
     /// As [`Stage::insert`].
@@ -84,12 +84,24 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows` should not wait
-    /// on anything: the write lock may be held meanwhile.
+    /// Reads the rows back: their number, and the digest of their ids, random numbers and cells, as
+    /// [`crate::catalog::digest()`] of a version. Calls `each` with the number of rows read, now and then.
     ///
     /// # Errors
-    /// A full disk, a catalog locked for long; on servers, a value that its column cannot hold. The rows of the batch may
-    /// be there in part: the stage is to be dropped.
+    /// As [`Stage::insert`]; rows with the same id.
+    pub fn digest(&mut self, each: &dyn Fn(u64)) -> Result<(u64, Digest)> {
+        match &mut self.0 {
+            Held::File(stage) => stage.digest(each),
+            Held::Servers(stage) => Ok(stage.digest(each)?),
+        }
+    }
+
+    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows`
+    /// should not block: the write lock may be held meanwhile.
+    ///
+    /// # Errors
+    /// A full disk, a catalog locked for long; on servers, a value that its column cannot hold. Part of the batch may have
+    /// been added: drop the stage.
     pub fn insert<'r, R: AsRef<[Cell<'r>]>>(
         &mut self,
         rows: impl IntoIterator<Item = R>,
@@ -97,11 +109,11 @@ impl<'w> Stage<'w> {
         self.mix(&[], &[], rows.into_iter().map(Piece::New))
     }
 
-    /// Copies rows of a version, in the order given, with their `sys__rand`. A column that the version's table lacks is
-    /// NULL. `ranges` should not wait on anything.
+    /// Copies rows of a version, in the given order, with their `sys__rand`. A column that the
+    /// version's table lacks is NULL. `ranges` should not block.
     ///
     /// # Errors
-    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile.
+    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile.
     pub fn copy(
         &mut self,
         of: &VersionInfo,
@@ -111,7 +123,7 @@ impl<'w> Stage<'w> {
         self.mix(slice::from_ref(of), &[], pieces)
     }
 
-    /// Adds rows in the order given, some of them from the versions `of`. `pieces` should not wait on anything.
+    /// Adds rows in the given order, some of them from the versions `of`. `pieces` should not block.
     ///
     /// # Errors
     /// As [`Stage::copy`].
@@ -127,8 +139,8 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Copies the rows of a version for which a filter is true that its engine was told (see [`crate::catalog::Catalog::split`]), in
-    /// the order of their ids; nothing of them is seen here. `false` where there is no such engine, and nothing was done.
+    /// Copies the rows of a version for which the engine's part of a filter is true (see [`crate::catalog::Catalog::split`]), in
+    /// the order of their ids, without fetching them. Returns `false` if there is no such engine; then nothing was done.
     ///
     /// # Errors
     /// As [`Stage::copy`].
@@ -139,15 +151,15 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Makes the rows a version, in one short transaction.
+    /// Publishes the rows as a version, in one short transaction.
     ///
     /// # Errors
-    /// A name or a number that is refused; as [`Stage::insert`]. Then nothing was changed.
+    /// A refused name or number; as [`Stage::insert`]. Nothing was changed then.
     pub fn publish(self, publication: &Publication<'_>) -> Result<Saved> {
         self.published(publication, None)
     }
 
-    /// The same of a version that is copied from another catalog: its name is not judged, for it is one there.
+    /// The same for a version copied from another catalog, where its name and number are in use already.
     ///
     /// # Errors
     /// As [`Stage::publish`].
@@ -166,7 +178,7 @@ impl<'w> Stage<'w> {
         }
     }
 
-    /// Adds rows that keep what they are known by: each has a cell for every column of the layout, then its `sys__rand`, then its
+    /// Adds rows that keep their ids: each has a cell for every column of the layout, then its `sys__rand`, then its
     /// `sys__id`. A stage has only such rows, or none.
     ///
     /// # Errors

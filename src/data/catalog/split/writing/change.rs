@@ -3,7 +3,9 @@
 use super::Servers;
 use super::life::{self, Life};
 use crate::catalog::VersionInfo;
+use crate::catalog::ask::Ask;
 use crate::catalog::error::Error;
+use crate::catalog::split::error::ServerError;
 use crate::catalog::sqlite::rows::table_name;
 use crate::catalog::versions;
 use crate::catalog::write::Refused;
@@ -21,14 +23,19 @@ impl Servers {
         if self.server.has_table(&table)? {
             self.mark(&table, life.id())?;
         }
-        self.become_stage(life, |servers, id| {
+        let says = |servers: &mut Self, life: &Life| {
             servers.brief(|write| {
+                life::is_held(write, life)?;
                 if versions::alive(write, of)? != dataset {
                     return Err(Refused::Overtaken(dataset.clone()).into());
                 }
                 change::removed(write, of)?;
-                life::note(write, id)
+                life::note(write, life.id())
             })
+        };
+        self.become_stage(life, says, |tables| match versions::alive(tables, of) {
+            Err(Error::Removed(_)) => Ok(true),
+            other => other.map(|_| false),
         })
     }
 
@@ -58,8 +65,11 @@ impl Servers {
             for (table, _) in &tables {
                 self.mark(table, old.id())?;
             }
-            self.become_stage(old, |servers, id| {
+            let says = |servers: &mut Self, old: &Life| {
                 servers.brief(|write| {
+                    // A session that was lost on the way may have cost either its lock.
+                    life::is_held(write, &new)?;
+                    life::is_held(write, old)?;
                     if change::may_become(write, from, to)? != dataset
                         || naming::versions(write, dataset)? != all
                     {
@@ -67,24 +77,44 @@ impl Servers {
                     }
                     change::renamed(write, dataset, from, to)?;
                     life::published(write, new.id())?;
-                    life::note(write, id)
+                    life::note(write, old.id())
                 })
-            })
+            };
+            let is = |found: Option<i64>| found == Some(dataset);
+            self.become_stage(old, says, |tables| naming::dataset(tables, to).map(is))
         });
         match done {
             Ok(()) => self.end(new),
-            Err(_) => drop(self.drop_stage(new)),
+            // A transaction that may still be committed would make these tables those of versions.
+            Err(_) => match self.is_settled(&new) {
+                true => {
+                    if let Err(error) = self.drop_stage(new) {
+                        tracing::warn!(%error, "tables of a new name are dropped by the next writer");
+                    }
+                }
+                false => tracing::warn!("tables of a new name are left to the next writer"),
+            },
         }
         done
     }
 
-    /// Makes a stage of what is marked as one, by the transaction that says so, and drops it.
+    /// Makes a stage of what is marked as one, by the transaction that says so, and drops it. `is_done` tells whether the
+    /// transaction came to be: asked where its connection was lost.
     fn become_stage(
         &mut self,
         life: Life,
-        says: impl FnOnce(&mut Self, &str) -> Result<(), Error>,
+        says: impl FnOnce(&mut Self, &Life) -> Result<(), Error>,
+        is_done: impl FnOnce(&dyn Ask) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        match says(self, life.id()) {
+        let done = match says(self, &life) {
+            Err(Error::Server(error)) => {
+                // Its connection may be lost behind the word that ends it.
+                let is_done = self.is_settled(&life) && self.ask(is_done).unwrap_or(false);
+                if is_done { Ok(()) } else { Err(error.into()) }
+            }
+            done => done,
+        };
+        match done {
             Ok(()) => {
                 // It is done: what cannot be dropped now is left to the next writer.
                 if let Err(error) = self.drop_stage(life) {
@@ -108,10 +138,14 @@ impl Servers {
             let run = |sql: String| self.server.run(&sql, &[], None);
             run(format!("CREATE TABLE {quoted} AS {old}"))?;
             self.mark(&draft, life.id())?;
-            if run(format!("ALTER TABLE {quoted} ATTACH PARTITION ALL FROM {old}")).is_err() {
-                // A table of another engine, or a server that does not know it.
-                run(format!("TRUNCATE TABLE {quoted}"))?;
-                run(format!("INSERT INTO {quoted} SELECT * FROM {old}"))?;
+            match run(format!("ALTER TABLE {quoted} ATTACH PARTITION ALL FROM {old}")) {
+                // A table of another engine, or a server that does not know it. If only the connection was lost, the parts
+                // may still be attached, and rows that are copied too would be there twice.
+                Err(ServerError::Said { .. }) => {
+                    run(format!("TRUNCATE TABLE {quoted}"))?;
+                    run(format!("INSERT INTO {quoted} SELECT * FROM {old}"))?;
+                }
+                done => done?,
             }
             run(format!("RENAME TABLE {quoted} TO {new}"))?;
         }

@@ -1,8 +1,9 @@
 //! Columns of tables that are written to ClickHouse, and cells in its `RowBinary`.
 //!
 //! A cell means there what it means in SQLite: whole numbers have 64 bits, other numbers are double, every scalar may be NULL, and
-//! JSON is text. Lists of scalars are `Array`, which knows no NULL: such a list is empty, as DataChain has it. A cell that is
-//! not of its column's type is refused, never bent.
+//! JSON is text. Lists of scalars are `Array`, which knows no NULL: such a list is empty, as DataChain has it. A number in a
+//! column of text becomes text, and a whole number in a column of floats one of those; any other cell that is not of its
+//! column's type is refused.
 
 use serde_json::Value;
 

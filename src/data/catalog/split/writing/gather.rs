@@ -56,6 +56,9 @@ impl Gathered {
         columns: &[Column],
         cells: &[Cell<'_>],
     ) -> Result<(), Refused> {
+        if at < 0 {
+            return Err(Refused::Id(at));
+        }
         let body = if rand.is_some() { &mut self.kept } else { &mut self.new };
         let before = body.len();
         body.extend(at.to_le_bytes());
@@ -102,4 +105,20 @@ fn put<'c>(
         column.put(cells.get(at).unwrap_or(&Cell::Null), out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_below_zero_are_refused() {
+        let mut gathered = Gathered::default();
+        for at in [-1, i64::MIN] {
+            assert_eq!(gathered.add((at, Some(Cell::Integer(1))), &[], &[]), Err(Refused::Id(at)));
+        }
+        assert!(gathered.is_empty());
+        assert_eq!(gathered.add((0, None), &[], &[]), Ok(()));
+        assert!(!gathered.is_empty());
+    }
 }

@@ -1,12 +1,19 @@
 //! Who is alive: a note in the metastore and a lock for every stage.
 
+use std::collections::HashSet;
+use std::thread::sleep;
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{Names, Servers, names};
 use crate::catalog::ask::{Ask, Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
+use crate::catalog::split::http;
 use crate::catalog::split::table::identifier;
+use crate::catalog::sqlite::rows::table_name;
+use crate::catalog::versions;
 use crate::catalog::write::lock::{self, Lock};
 use crate::catalog::write::naming::now;
 use crate::catalog::write::{PREFIX, Refused};
@@ -15,6 +22,13 @@ const TABLE: &str = "dcfs_stages";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_stages (\
     id TEXT NOT NULL PRIMARY KEY, begun_at DATETIME)";
+
+/// How long to wait for the end of a transaction whose connection was lost, in steps of [`STEP`].
+const STEPS: u32 = 100;
+const STEP: Duration = Duration::from_millis(100);
+
+/// How often the tables of a stage are listed before they are left: a late rename may give one another name meanwhile.
+const ROUNDS: u32 = 4;
 
 /// A stage's life.
 #[derive(Debug)]
@@ -84,9 +98,18 @@ pub fn is_held(write: &dyn Write, life: &Life) -> Result<(), Error> {
 }
 
 /// Whether a stage was neither published nor cleared away.
-fn is_noted(tables: &dyn Ask, id: &str) -> Result<bool, Error> {
+pub fn is_noted(tables: &dyn Ask, id: &str) -> Result<bool, Error> {
     let is_there = Columns::of(tables, TABLE)?.has("id");
     Ok(is_there && tables.first("SELECT id FROM dcfs_stages WHERE id = ?1", bound![id])?.is_some())
+}
+
+/// The tables of complete versions: never a part of a stage, whatever their comments say.
+fn of_versions(tables: &dyn Ask) -> Result<HashSet<String>, Error> {
+    let Some(select) = versions::select(tables)? else { return Ok(HashSet::new()) };
+    let sql = format!("{select} WHERE v.status = ?1");
+    let records = tables.ask(&sql, bound![versions::COMPLETE])?;
+    let records = records.into_iter().filter_map(versions::record);
+    Ok(records.map(|record| table_name(&record.dataset, &record.version_text)).collect())
 }
 
 /// All stages that are noted.
@@ -122,6 +145,20 @@ impl Servers {
         }
     }
 
+    /// Waits for the end of a life's transaction whose connection was lost: while its session lives, it may still be committed.
+    /// `false` if it is not known to have ended.
+    pub fn is_settled(&mut self, life: &Life) -> bool {
+        let mut is_over = self.locks(life);
+        for _ in 0..STEPS {
+            if !matches!(is_over, Ok(false)) {
+                break;
+            }
+            sleep(STEP);
+            is_over = self.locks(life);
+        }
+        matches!(is_over, Ok(true))
+    }
+
     /// Ends a life whose tables are gone, or have become a version.
     pub fn end(&mut self, life: Life) {
         match (&self.names, life.file) {
@@ -143,32 +180,67 @@ impl Servers {
         Ok(self.locks(&life)?.then_some(life))
     }
 
-    /// Drops every stage whose writer is gone.
+    /// Drops every stage whose writer is gone. A table that cannot be dropped stops nobody: the next writer tries again.
     pub fn sweep(&mut self) -> Result<(), Error> {
         for id in self.ask(all)? {
             if let Some(life) = self.take_over(&id)? {
                 tracing::debug!(stage = id, "left by a writer that is gone");
-                self.drop_stage(life)?;
+                if let Err(error) = self.drop_stage(life) {
+                    tracing::warn!(
+                        %error, stage = id,
+                        "tables of a dead writer stay in ClickHouse; the next writer tries again. If a table is above the \
+                         server's `max_table_size_to_drop`, raise that, or drop it there"
+                    );
+                }
             }
         }
         Ok(())
     }
 
-    /// Drops the tables of a stage that was not published, then its note.
+    /// Drops the tables of a stage that was not published, then its note. Its lock is released in any case.
     pub fn drop_stage(&mut self, life: Life) -> Result<(), Error> {
-        // Its writer may have published it before the lock was free, and its tables are a version's then.
-        if self.ask(|tables| is_noted(tables, &life.id))? {
-            let sql = "SELECT name FROM system.tables WHERE database = {p0:String} \
-                       AND (comment = {p1:String} OR startsWith(name, {p2:String})) FORMAT RowBinary";
-            let parameters = [self.server.database.clone(), life.comment(), life.table()];
-            for name in names(&self.server, sql, &parameters)? {
-                let sql = format!("DROP TABLE IF EXISTS {}", self.quoted(&name));
-                self.server.run(&sql, &[], None)?;
-            }
-            self.brief(|write| forget(write, &life.id))?;
-        }
+        let dropped = self.drop_tables(&life);
         self.end(life);
+        dropped
+    }
+
+    fn drop_tables(&mut self, life: &Life) -> Result<(), Error> {
+        // Its writer may have published it before the lock was free, and its tables are a version's then.
+        if !self.ask(|tables| is_noted(tables, &life.id))? {
+            return Ok(());
+        }
+        let sql = "SELECT name FROM system.tables WHERE database = {p0:String} \
+                   AND (comment = {p1:String} OR startsWith(name, {p2:String})) FORMAT RowBinary";
+        let parameters = [self.server.database.clone(), life.comment(), life.table()];
+        for _ in 0..ROUNDS {
+            let mut found = names(&self.server, sql, &parameters)?;
+            if !found.is_empty() {
+                // A published table keeps the comment of its stage.
+                let kept = self.ask(of_versions)?;
+                found.retain(|name| !kept.contains(name));
+            }
+            if found.is_empty() {
+                break;
+            }
+            for name in found {
+                self.drop_table(&name)?;
+            }
+        }
+        self.brief(|write| forget(write, &life.id))?;
         Ok(())
+    }
+
+    /// Drops a table, if it has to be with the server's limit on the size of dropped tables set aside.
+    fn drop_table(&self, name: &str) -> Result<(), Error> {
+        let sql = format!("DROP TABLE IF EXISTS {}", self.quoted(name));
+        match self.server.run(&sql, &[], None) {
+            Err(error) if http::is_too_large_to_drop(&error) => {
+                let sql = format!("{sql} SETTINGS max_table_size_to_drop = 0");
+                // An older server does not know the setting: its first error names the remedy.
+                Ok(self.server.run(&sql, &[], None).map_err(|_| error)?)
+            }
+            done => Ok(done?),
+        }
     }
 
     /// Says of a table that it is of a stage.

@@ -80,7 +80,10 @@ impl Servers {
         let server = Arc::new(ClickHouse::open(tasks, &address.warehouse)?);
         server.check_writable()?;
         let mut servers = Self { server, names };
-        servers.sweep()?;
+        // The dead stop nobody who lives.
+        if let Err(error) = servers.sweep() {
+            tracing::warn!(%error, "what dead writers left is not cleared away");
+        }
         Ok(servers)
     }
 

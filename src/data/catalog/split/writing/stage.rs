@@ -8,17 +8,18 @@ use super::encode::Column;
 use super::gather::{Gathered, Taken};
 use super::life::{self, Life};
 use super::{Servers, number};
-use crate::catalog::VersionInfo;
 use crate::catalog::ask::bound;
 use crate::catalog::error::Error;
 use crate::catalog::split::error::ServerError;
 use crate::catalog::split::http::ClickHouse;
 use crate::catalog::split::rows;
-use crate::catalog::split::table::{Table, identifier};
+use crate::catalog::split::table::{self, Table, identifier};
+use crate::catalog::split::types::Kind;
 use crate::catalog::write::naming::Places;
 use crate::catalog::write::preview;
 use crate::catalog::write::publish::{self, Copied, Counted, Publication, Saved, Staged};
 use crate::catalog::write::{KEPT, Piece, Refused, Watch};
+use crate::catalog::{Digest, VersionInfo};
 use dcfs_core::cell::Cell;
 use dcfs_core::expr::sql::Sql;
 use dcfs_core::id::{RowId, VersionId};
@@ -29,9 +30,6 @@ const LONG: u64 = 4096;
 
 /// Ids that one statement copies at most, where it has to count rows: the server sorts no more.
 const STRETCH: u64 = 1 << 22;
-
-/// How long a lost connection is waited for before it is asked whether its transaction came to be, in tenths of a second.
-const TENTHS: u32 = 100;
 
 /// A new version's rows in ClickHouse; see [`crate::catalog::Stage`].
 #[derive(Debug)]
@@ -92,6 +90,15 @@ impl<'w> ServerStage<'w> {
     pub fn rows(&mut self) -> Result<u64, Error> {
         self.send()?;
         self.count()
+    }
+
+    /// See [`crate::catalog::Stage::digest`].
+    pub fn digest(&mut self, each: &dyn Fn(u64)) -> Result<(u64, Digest), Error> {
+        self.send()?;
+        let plain = self.life.as_ref().map(Life::table).unwrap_or_default();
+        let columns = table::describe(self.server(), &plain, &self.layout.types)?;
+        let table = Table { name: self.table.clone(), plain, columns };
+        rows::digest(self.server(), &table, &self.layout, each)
     }
 
     fn count(&self) -> Result<u64, Error> {
@@ -185,6 +192,11 @@ impl<'w> ServerStage<'w> {
             table.name
         );
         let Some((rows, first, last)) = self.extent(&sql)? else { return Ok(()) };
+        if first < 0 && !is_signed(&table) {
+            let why = "an id is larger than 63 bits";
+            return Err(Error::BadTable { of: of.to_string(), why });
+        }
+        let before = self.count()?;
         let is_dense = last.abs_diff(first).checked_add(1) == Some(rows);
         if is_dense && filter.is_none() {
             let at = self.place(rows.cast_signed())?;
@@ -195,10 +207,10 @@ impl<'w> ServerStage<'w> {
             );
             self.server().run(&sql, &[], None)?;
             self.watch.tell(self.next.unsigned_abs() - 1);
-            return Ok(());
+            return self.check_copied(of, before, rows);
         }
         let condition = filter.map(|filter| format!(" AND ({})", filter.text)).unwrap_or_default();
-        let mut there = self.count()?;
+        let mut there = before;
         let mut from = first;
         while from <= last {
             let to = self.stretch(&table, (from, last), is_dense)?;
@@ -218,7 +230,24 @@ impl<'w> ServerStage<'w> {
             let Some(next) = to.checked_add(1) else { break };
             from = next;
         }
-        Ok(())
+        match filter {
+            Some(_) => Ok(()),
+            None => self.check_copied(of, before, rows),
+        }
+    }
+
+    /// Checks that a copy added all rows of its range.
+    fn check_copied(&self, of: &VersionInfo, before: u64, rows: u64) -> Result<(), Error> {
+        match self.count()?.checked_sub(before) {
+            Some(copied) if copied == rows => Ok(()),
+            copied => {
+                let copied = copied.unwrap_or_default();
+                Err(self
+                    .server()
+                    .odd(format!("it copied {copied} of {rows} rows of `{of}`"))
+                    .into())
+            }
+        }
     }
 
     /// Where a stretch of rows ends that begins at an id.
@@ -357,16 +386,7 @@ impl ServerStage<'_> {
         publication: &Publication<'_>,
     ) -> Result<Saved, Error> {
         let Some(life) = self.life.as_ref() else { return Err(error.into()) };
-        // As long as its session lives, the transaction may still come to its end.
-        let mut is_over = self.servers.locks(life);
-        for _ in 0..TENTHS {
-            if !matches!(is_over, Ok(false)) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            is_over = self.servers.locks(life);
-        }
-        if !matches!(is_over, Ok(true)) {
+        if !self.servers.is_settled(life) {
             return Err(error.into());
         }
         let sql = "SELECT id, version FROM datasets_versions WHERE uuid = ?1";
@@ -432,7 +452,7 @@ impl Staged for Place<'_> {
         let database = identifier(&self.server.database);
         let [from, to] = [self.stage, table].map(identifier);
         let sql = format!("RENAME TABLE {database}.{from} TO {database}.{to}");
-        Ok(self.server.run(&sql, &[], None)?)
+        Ok(self.server.run_briefly(&sql)?)
     }
 }
 
@@ -449,6 +469,12 @@ impl Drop for ServerStage<'_> {
             tracing::debug!(%error, "a stage is left to the next writer");
         }
     }
+}
+
+/// Whether the ids of a table may be negative; else such a number is one above 63 bits.
+fn is_signed(table: &Table) -> bool {
+    let id = table.column("sys__id").and_then(|id| Kind::parse(&id.kind));
+    matches!(id, Some(Kind::Int(_, true)))
 }
 
 /// Where the cell of each column is in a row of no version: those of `names` stand last.
@@ -473,6 +499,25 @@ fn given<'c>(columns: &'c [Column], names: &[&str]) -> Vec<&'c Column> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::catalog::split::table::Known;
+
+    #[test]
+    fn only_signed_ids_may_be_negative() {
+        for (kind, is) in [("Int64", true), ("Int32", true), ("UInt64", false), ("String", false)] {
+            let id = Known {
+                name: "sys__id".into(),
+                quoted: "`sys__id`".into(),
+                kind: kind.into(),
+                is_blob: false,
+                is_json: false,
+                is_list: false,
+                bytes: 0,
+            };
+            let table = Table { name: "t".into(), plain: "t".into(), columns: vec![id] };
+            assert_eq!(is_signed(&table), is, "{kind}");
+        }
+    }
 
     #[test]
     fn cells_of_columns_that_are_given_stand_last() {
