@@ -502,7 +502,7 @@ WRONG = [
     ("", ["--profile", "sso"], {}, "profile `sso`: SSO needs `sso_start_url`"),
     ("", ["--profile", "login"], {}, "signs in by `aws login`.*aws configure export-credentials --profile login"),
     ('["s3://b"]\nprofile = "nope"', [], {}, "settings of `s3://b`: there is no profile `nope` in "),
-    ('["s3://b"]\n\nregoin = "x"', [], {}, r"config.toml`, line 3: no setting is called `regoin`; did you mean `region`\?"),
+    ('["s3://b"]\n\nregoin = "x"', [], {}, r"config.toml`, line 3: there is no setting `regoin`; did you mean `region`\?"),
     ('["s3://b"]\nanon = "yes"', [], {}, "config.toml`, line 2: `anon` is `true` or `false`"),
     ('["s3://b"', [], {}, "config.toml`, line 1: "),
     ("", ["--config", "nowhere.toml"], {}, "settings in `/.*nowhere.toml`: No such file"),

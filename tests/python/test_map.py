@@ -197,6 +197,7 @@ def test_objects_of_a_bucket_have_their_own_names_as_plain_paths(work, s3):
 # The README of DataChain 0.62, verbatim; its arrows in ASCII.
 CREATE_DATASET = '''
 from PIL import Image
+import io
 from pydantic import BaseModel
 import datachain as dc
 

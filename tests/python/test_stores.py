@@ -390,7 +390,7 @@ WRONG = [
     ('["az://b"]\nconnection_string_env = "NONE"', "settings of `az://b`: the variable `NONE` is not set"),
     ('["https://h"]\nca_bundle = "/nonexistent"', "settings of `https://h`: the CA bundle `/nonexistent` cannot be used"),
     ('["hf://"]\ntoken_file = "/nonexistent"', "settings of `hf://`: `/nonexistent` cannot be used"),
-    ('["hf://"]\n\ntoken = "hush"', "config.toml`, line 3: no setting is called `token`; keys do not stand here"),
+    ('["hf://"]\n\ntoken = "hush"', "config.toml`, line 3: there is no setting `token`; keys do not belong here"),
     ('["gs://b"]\nendpoint_url = "http://u:hush@h"', "settings of `gs://b`: `h` is not an endpoint"),
 ]
 
