@@ -76,6 +76,9 @@ enum Key {
 /// A text, and the state it was generated from: the catalog's revision, and a stamp of the notes.
 type Made = (Revision, u64, Bytes);
 
+/// The state that directories were made from: the catalog's revision, and a stamp of the documents.
+type State = (Revision, u64);
+
 /// Says how a file begins, of the stores that the mount reads. May block; `None` where it cannot.
 pub type LookInto = dyn Fn(&Stores, &Object) -> Option<String> + Send + Sync;
 
@@ -84,8 +87,8 @@ pub struct Pages {
     vfs: Weak<Vfs>,
     knowledge: Knowledge,
     look_into: OnceLock<Box<LookInto>>,
-    /// The directories, by the catalog and the documents that they were made from.
-    tree: Mutex<Option<((Revision, u64), Arc<Tree>)>>,
+    /// The directories, and what they were made from.
+    tree: Mutex<Option<(State, Arc<Tree>)>>,
     /// Numbers of paths.
     numbers: Links,
     texts: Mutex<LruCache<Key, Made>>,

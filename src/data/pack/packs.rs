@@ -378,7 +378,7 @@ mod tests {
             while cancel::check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Err(cancel::check().expect_err("ended").into())
+            Err(cancel::check().expect_err("ended"))
         }));
         let of = version(1);
         run(async {

@@ -87,8 +87,8 @@ impl Scene {
         }
         let fake = Arc::new(Fake::default());
         let store = Arc::new(Slow { of: fake, dice: Mutex::new(Dice(seed)) });
-        let memory = Arc::new(Memory::new(if seed % 5 == 0 { 0 } else { 1 << 30 }));
-        Self { cache, memory, store, fails: seed % 3 == 0 }
+        let memory = Arc::new(Memory::new(if seed.is_multiple_of(5) { 0 } else { 1 << 30 }));
+        Self { cache, memory, store, fails: seed.is_multiple_of(3) }
     }
 
     fn open(&self, object: u64) -> (u64, Arc<Cached>) {

@@ -68,8 +68,8 @@ impl Binder<'_> {
     /// The table in whose ON a call stands: of an inner join, where the call is one of the
     /// conditions that all have to hold.
     fn joined_by(&self, call: &Call) -> Option<usize> {
-        let tables = self.scan.tables.iter().enumerate();
-        let (number, table) = tables.filter(|(_, table)| table.tokens.end < call.token).last()?;
+        let mut tables = self.scan.tables.iter().enumerate();
+        let (number, table) = tables.rfind(|(_, table)| table.tokens.end < call.token)?;
         let on = table.tokens.end;
         let is_inner =
             self.scan.tokens.get(on)?.is("on") && table.join == Join::Inner && number > 0;

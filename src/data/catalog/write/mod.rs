@@ -232,10 +232,11 @@ impl Writer {
     /// # Errors
     /// `Stale` if it is already gone.
     pub fn remove(&mut self, of: &VersionInfo) -> Result<()> {
-        Ok(match &mut self.halves {
+        match &mut self.halves {
             Halves::File(writing) => writing.placed(|writing| change::remove(writing, of))?,
             Halves::Servers(servers) => servers.remove(of)?,
-        })
+        }
+        Ok(())
     }
 
     /// Renames a dataset with all its versions.
@@ -243,10 +244,11 @@ impl Writer {
     /// # Errors
     /// As [`Writer::check_name`]; no such dataset.
     pub fn rename(&mut self, from: &DatasetName, to: &DatasetName) -> Result<()> {
-        Ok(match &mut self.halves {
+        match &mut self.halves {
             Halves::File(writing) => writing.placed(|writing| change::rename(writing, from, to))?,
             Halves::Servers(servers) => servers.rename(from, to)?,
-        })
+        }
+        Ok(())
     }
 
     /// Records that a job starts.
