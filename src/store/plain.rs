@@ -62,9 +62,7 @@ impl Verdict {
         let is_magic = |magic: &&[u8]| beginning.starts_with(magic);
         match is_header(beginning) {
             true => Self::Plain,
-            false if MAGICS.iter().any(is_magic) || is_skippable(beginning) => {
-                Self::Compressed
-            }
+            false if MAGICS.iter().any(is_magic) || is_skippable(beginning) => Self::Compressed,
             false => Self::Unknown,
         }
     }

@@ -107,14 +107,15 @@ def test_a_text_that_changes_has_an_inode_of_its_own(dcfs, catalog, tmp_path):
         file = mount.path / "sql" / "select max(n) n from big.arrow"
         before = file.stat()
         assert before.st_mtime > mount.path.stat().st_mtime and before.st_ino == file.stat().st_ino
-        mapped = pyarrow.memory_map(str(file))
-        dcfs.ok("sql", "select n, label from big where n < 100", "--as", "big", cwd=catalog)
-        until = time.monotonic() + 20
-        while file.stat().st_ino == before.st_ino and time.monotonic() < until:
-            time.sleep(0.1)
-        assert file.stat().st_ino != before.st_ino
-        assert pyarrow.ipc.open_file(str(file)).read_all().to_pylist() == [{"n": 99}]
-        assert pyarrow.ipc.open_file(mapped).read_all().to_pylist() == [{"n": ROWS}], "as it was opened"
+        with pyarrow.memory_map(str(file)) as opened:
+            dcfs.ok("sql", "select n, label from big where n < 100", "--as", "big", cwd=catalog)
+            until = time.monotonic() + 20
+            while file.stat().st_ino == before.st_ino and time.monotonic() < until:
+                time.sleep(0.1)
+            assert file.stat().st_ino != before.st_ino
+            with pyarrow.memory_map(str(file)) as now:
+                assert pyarrow.ipc.open_file(now).read_all().to_pylist() == [{"n": 99}]
+            assert pyarrow.ipc.open_file(opened).read_all().to_pylist() == [{"n": ROWS}], "as it was opened"
 
 
 @pytest.mark.mount

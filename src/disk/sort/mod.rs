@@ -12,7 +12,7 @@
 //! | file | contents |
 //! |---|---|
 //! | [`spill`] | runs in a scratch file, and the thread that writes them |
-//! | [`merge`] | several sources in order become one |
+//! | [`mod@merge`] | several sources in order become one |
 
 mod merge;
 mod spill;

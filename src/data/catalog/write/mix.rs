@@ -23,14 +23,14 @@ use dcfs_core::id::RowId;
 const LOOK: usize = 128;
 
 /// Some rows of a new version. Versions are identified by their index in the list given to
-/// [`Stage::mix`].
+/// [`Stage::mix`](super::Stage::mix).
 #[derive(Clone, Debug)]
 pub enum Piece<R> {
     /// Rows of a version, with their `sys__rand`.
     Rows(usize, RangeInclusive<RowId>),
-    /// A row of a version, with other values in the columns given to [`Stage::mix`].
+    /// A row of a version, with other values in the columns given to [`Stage::mix`](super::Stage::mix).
     Row(usize, RowId, R),
-    /// A new row: cells for the columns that were not given to [`Stage::mix`], then for those that
+    /// A new row: cells for the columns that were not given to [`Stage::mix`](super::Stage::mix), then for those that
     /// were.
     New(R),
 }
@@ -66,7 +66,7 @@ impl FileStage<'_> {
     /// in time. `pieces` should not block.
     ///
     /// # Errors
-    /// As [`Stage::copy`].
+    /// As [`Stage::copy`](super::Stage::copy).
     pub fn mix<'r, R: AsRef<[Cell<'r>]>>(
         &mut self,
         of: &[VersionInfo],

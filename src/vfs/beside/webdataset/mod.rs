@@ -1,5 +1,5 @@
 //! `_views/webdataset/<options>/{000000..N}.tar`: shards for WebDataset, `tar` and Python's `tarfile`,
-//! generated while they are read ([`tar`]).
+//! generated while they are read.
 //!
 //! A row is a sample: its files, then its columns. Members are called `<sys__id>.<field>`, so they have no
 //! second dot before the field and are contiguous:
