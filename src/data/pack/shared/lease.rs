@@ -18,6 +18,9 @@ use dcfs_core::cancel;
 use dcfs_core::error::Result;
 use dcfs_core::shared::Seen;
 
+/// How often the removal of a lease is tried: without it, other hosts wait until it has expired.
+const REMOVALS: usize = 3;
+
 /// The longest pause between two reads of another host's lease.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -66,12 +69,12 @@ impl Shared {
     fn wait(&self, name: &str, patience: Duration) -> Result<Turn> {
         let (key, began) = (self.lease_key(name), Instant::now());
         let mut last: Option<(Seen, Instant)> = None;
+        let own = Own::new();
         loop {
             cancel::check()?;
             let may_write = self.may_write();
-            let own = Own::new();
             if may_write && self.tier.write(|objects| objects.create(&key, own.text()))? {
-                let lease = self.hold(key, own);
+                let lease = self.hold(key, own.clone());
                 // The previous holder may have just finished.
                 return Ok(if self.has(name) { Turn::There } else { Turn::Ours(lease) });
             }
@@ -84,6 +87,10 @@ impl Shared {
                 _ => Instant::now(),
             };
             match seen {
+                // A creation that was tried twice says no although its first try succeeded.
+                Some(seen) if own.has_written(&seen.bytes) => {
+                    return Ok(Turn::Ours(self.hold(key, own)));
+                }
                 None if !may_write => return Ok(Turn::Nobody),
                 // Just removed: it is free to be taken, perhaps by us.
                 None => {}
@@ -121,18 +128,24 @@ impl Shared {
                 let seen = shared.tier.objects.get(&key, LONGEST).ok().flatten();
                 // It cannot be read at the moment; try again.
                 let Some(seen) = seen else { continue };
-                if seen.bytes != own.text() {
+                if !own.has_written(&seen.bytes) {
                     return;
                 }
-                let next = own.next();
-                let renewed = shared.tier.objects.replace(&key, next.text(), &seen);
-                if matches!(renewed, Ok(true)) {
-                    own = next;
-                }
+                own.times += 1;
+                // Whether it was renewed is seen the next time: a write that was tried twice may say no although its
+                // first try succeeded.
+                let _ = shared.tier.objects.replace(&key, own.text(), &seen);
             }
-            let seen = shared.tier.objects.get(&key, LONGEST).ok().flatten();
-            if seen.is_some_and(|seen| seen.bytes == own.text()) {
-                let _ = shared.tier.objects.remove(&key);
+            for _ in 0..REMOVALS {
+                match shared.tier.objects.get(&key, LONGEST) {
+                    Ok(Some(seen)) if own.has_written(&seen.bytes) => {
+                        if shared.tier.objects.remove(&key).is_ok() {
+                            return;
+                        }
+                    }
+                    Ok(_) => return,
+                    Err(_) => {}
+                }
             }
         };
         let renewing = std::thread::Builder::new().name("dcfs-lease".into()).spawn(work).ok();
@@ -150,6 +163,7 @@ impl Drop for Lease {
 }
 
 /// Our lease: a unique number, and how often it was renewed.
+#[derive(Clone)]
 struct Own {
     id: Uuid,
     times: u64,
@@ -160,8 +174,9 @@ impl Own {
         Self { id: Uuid::new_v4(), times: 0 }
     }
 
-    fn next(&self) -> Self {
-        Self { id: self.id, times: self.times + 1 }
+    /// Whether a lease is this one, however often renewed.
+    fn has_written(&self, lease: &[u8]) -> bool {
+        lease.starts_with(self.id.simple().to_string().as_bytes())
     }
 
     fn text(&self) -> Vec<u8> {
