@@ -230,3 +230,17 @@ proptest::proptest! {
         let _ = bound(&format!("select {}", words.join(" ")));
     }
 }
+
+#[test]
+fn names_without_a_select_are_of_no_table() {
+    for text in [
+        "values (label)",
+        "values (p.label) group by all",
+        "label right join pets",
+        "values tags[-1]",
+    ] {
+        if let Err(error) = bound(text) {
+            assert!(error.span.end <= text.len() && !error.to_string().is_empty(), "{text}");
+        }
+    }
+}

@@ -94,6 +94,10 @@ impl Scanner {
             at = self.step(at)?;
         }
         self.end_item(self.found.tokens.len());
+        if self.found.scopes.is_empty() {
+            // `values (1)`: its names are looked for in a select without tables.
+            self.found.scopes.push(Scope::default());
+        }
         match self.frames.len() {
             1 => Ok(self.found),
             _ => Err(Error::new(self.end(), "a bracket is not closed; expected `)`")),
@@ -393,8 +397,9 @@ impl Scanner {
         }
         if right {
             let scope = self.scope();
-            let tables: Vec<usize> =
-                self.found.scopes[scope].tables.iter().filter_map(|e| e.table).collect();
+            // None where JOIN stands before any SELECT.
+            let known = self.found.scopes.get(scope).into_iter().flat_map(|scope| &scope.tables);
+            let tables: Vec<usize> = known.filter_map(|entry| entry.table).collect();
             tables.into_iter().for_each(|table| self.found.tables[table].is_outer = true);
         }
         let frame = self.frame();
