@@ -118,13 +118,8 @@ impl Door {
         answer: Answer<T>,
         reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
     ) {
-        match answer {
-            Answer::Now(result) => reply(call.report(result)),
-            Answer::Later(work) => {
-                let user = call.uid;
-                let work = as_user(user, reply_to(call, work, reply));
-                self.runtime.spawn(work);
-            }
+        if let Some(work) = replied(call, answer, reply) {
+            self.runtime.spawn(work);
         }
     }
 
@@ -136,13 +131,8 @@ impl Door {
         answer: Answer<T>,
         reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
     ) {
-        match answer {
-            Answer::Now(result) => reply(call.report(result)),
-            Answer::Later(work) => {
-                let user = call.uid;
-                let work = as_user(user, reply_to(call, work, reply));
-                begun::begin(&self.runtime, work);
-            }
+        if let Some(work) = replied(call, answer, reply) {
+            begun::begin(&self.runtime, work);
         }
     }
 
@@ -224,6 +214,21 @@ fn absent() -> FileAttr {
         rdev: 0,
         blksize: 0,
         flags: 0,
+    }
+}
+
+/// Replies to an answer that is there; else the work that is left, which replies at its end.
+fn replied<T: Send + 'static>(
+    call: Call,
+    answer: Answer<T>,
+    reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
+) -> Option<impl Future<Output = ()> + Send + 'static> {
+    match answer {
+        Answer::Now(result) => {
+            reply(call.report(result));
+            None
+        }
+        Answer::Later(work) => Some(as_user(call.uid, reply_to(call, work, reply))),
     }
 }
 
