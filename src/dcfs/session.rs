@@ -18,7 +18,7 @@ use dcfs_data::pack::shared::{Rules, Tier};
 use dcfs_data::pack::{Limits, Packs};
 use dcfs_data::usage::Usage;
 use dcfs_disk::space;
-use dcfs_store::{self as store, CacheConfig, Settings, Stores};
+use dcfs_store::{self as store, CacheConfig, Stores};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
 
@@ -50,20 +50,14 @@ pub struct Session {
     /// In bytes.
     pub memory: u64,
     pub prefetch: Prefetch,
-    pub timeout: Duration,
-    pub anon: bool,
-    pub endpoint_url: Option<String>,
-    pub region: Option<String>,
-    pub profile: Option<String>,
-    pub request_payer: bool,
     /// How long to wait for a server that has never answered.
     pub first_answer: Option<Duration>,
     /// `None`: any local file.
     pub local_roots: Option<Vec<PathBuf>>,
     /// `None`: any address.
     pub addresses: Option<Vec<String>>,
-    /// From the settings file.
-    pub settings: Settings,
+    /// How stores are reached: by flags and by the settings file.
+    pub reach: store::Config,
     /// Whether it is noted which datasets and columns are used.
     pub notes_usage: bool,
 }
@@ -133,23 +127,10 @@ impl Session {
                 open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
             },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
-            ..self.reach()
+            ..self.reach.clone()
         });
         stores.check()?;
         Ok(stores)
-    }
-
-    /// The configuration of stores.
-    pub fn reach(&self) -> store::Config {
-        store::Config {
-            endpoint_url: self.endpoint_url.clone(),
-            region: self.region.clone(),
-            profile: self.profile.clone(),
-            anon: self.anon,
-            request_payer: self.request_payer,
-            settings: self.settings.clone(),
-            ..store::Config::new(self.timeout)
-        }
     }
 
     /// The folder that hosts share, reached with the same settings as objects.
@@ -157,7 +138,7 @@ impl Session {
     /// # Errors
     /// As [`tier`].
     pub fn tier(&self, catalog: &Arc<Catalog>, who: Who) -> Result<Option<Arc<Tier>>> {
-        tier(self.reach(), catalog, who)
+        tier(self.reach.clone(), catalog, who)
     }
 }
 

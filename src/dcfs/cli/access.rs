@@ -102,13 +102,13 @@ impl AccessArgs {
     pub fn resolve(self) -> Result<Session> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
         let mut local_roots = self.local_roots()?;
+        let reach = self.store_config(settings(self.config.as_deref())?);
         let mut addresses = (!self.allow_uri.is_empty()).then_some(self.allow_uri);
         // Otherwise whoever wrote the catalog could make root read files and send requests.
         if nix::unistd::geteuid().is_root() && catalog::foreign(&catalog).is_some() {
             local_roots.get_or_insert_default();
             addresses.get_or_insert_default();
         }
-        let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
         Ok(Session {
@@ -117,16 +117,10 @@ impl AccessArgs {
             cache_size: kept(self.cache_size)?,
             memory: self.memory.unwrap_or_else(memory),
             prefetch: Prefetch::default(),
-            timeout: self.timeout.unwrap_or(TIMEOUT),
-            anon: self.anon,
-            endpoint_url: self.endpoint_url,
-            region: self.region,
-            profile: self.profile,
-            request_payer: self.request_payer,
+            reach,
             first_answer: None,
             local_roots,
             addresses,
-            settings,
             notes_usage: places::notes_usage(),
         })
     }

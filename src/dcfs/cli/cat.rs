@@ -40,7 +40,7 @@ impl Cat {
         runtime.shutdown_background();
         // Hints are only for runs with errors.
         if printed.is_err() && !out.has_failed() {
-            let stores = self.access.stores(access.settings.clone());
+            let stores = self.access.stores(access.reach.settings.clone());
             let catalog = Catalog::open(&access.catalog)?;
             remembered::advise_all(&catalog, &stores);
         }

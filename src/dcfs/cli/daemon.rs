@@ -211,7 +211,7 @@ fn serve(
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<()> {
     let runtime = crate::session::runtime()?;
-    let vfs = plan.access.vfs_for(plan.access.timeout, &[&plan.mountpoint], Who::Mount)?;
+    let vfs = plan.access.vfs_for(plan.access.reach.timeout, &[&plan.mountpoint], Who::Mount)?;
     if let Some(bounds) = std::env::var("DCFS_TEST_VIEWS").ok().and_then(|text| bounds(&text)) {
         vfs.bound_views(bounds);
     }

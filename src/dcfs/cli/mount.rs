@@ -167,7 +167,7 @@ impl Mount {
         let mut access = self.ahead.with(self.access.clone().resolve()?);
         // Opened as a check only: the mount itself opens its own.
         let catalog = Catalog::open(&access.catalog)?;
-        remembered::advise_all(&catalog, &self.access.stores(access.settings.clone()));
+        remembered::advise_all(&catalog, &self.access.stores(access.reach.settings.clone()));
         let is_foreign = catalog::foreign(&access.catalog).is_some();
         if self.allow_other || is_foreign {
             access.local_roots.get_or_insert_default();
