@@ -17,6 +17,42 @@ pub enum Cell<'a> {
     Blob(&'a [u8]),
 }
 
+/// A cell that outlives its row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum OwnedCell {
+    #[default]
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl OwnedCell {
+    /// The cell, borrowed.
+    pub fn cell(&self) -> Cell<'_> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Integer(n) => Cell::Integer(*n),
+            Self::Real(x) => Cell::Real(*x),
+            Self::Text(text) => Cell::Text(text),
+            Self::Blob(bytes) => Cell::Blob(bytes),
+        }
+    }
+}
+
+impl From<Cell<'_>> for OwnedCell {
+    fn from(cell: Cell<'_>) -> Self {
+        match cell {
+            Cell::Null => Self::Null,
+            Cell::Integer(n) => Self::Integer(n),
+            Cell::Real(x) => Self::Real(x),
+            Cell::Text(text) => Self::Text(text.to_vec()),
+            Cell::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
+    }
+}
+
 /// The cells of one row, by their index in the query.
 pub trait Cells {
     /// The cell of the requested column `index`; [`Cell::Null`] past the last.

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use dcfs_core::cell::OwnedCell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::{Publication, Saved, Writer};
-use dcfs_data::sql::{Owned, Seen, Shape, Spool};
+use dcfs_data::sql::{Seen, Shape, Spool};
 
 /// Rows written at a time: the write lock is held no longer than that takes.
 const BATCH: usize = 256;
@@ -31,7 +32,7 @@ pub fn save<'w>(
     stage.watch(each);
     let mut rows = spool.read(seen.len()).map_err(unread)?;
     loop {
-        let batch: Vec<Vec<Owned>> =
+        let batch: Vec<Vec<OwnedCell>> =
             rows.by_ref().take(BATCH).collect::<io::Result<_>>().map_err(unread)?;
         let count = batch.len();
         stage.insert(

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use dcfs_core::annotation::Annotation;
-use dcfs_core::cell::Cell;
+use dcfs_core::cell::{Cell, OwnedCell};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::{RowId, VersionId};
 use dcfs_core::name::DatasetName;
@@ -250,46 +250,17 @@ fn unsaid(said: Annotation, there: &Annotation) -> Annotation {
 /// Rows that wait to be written.
 #[derive(Default)]
 struct Batch {
-    rows: Vec<Vec<Kept>>,
+    rows: Vec<Vec<OwnedCell>>,
     bytes: usize,
-}
-
-/// A cell, or the place of its text.
-enum Kept {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(Vec<u8>),
-    Blob(Vec<u8>),
-}
-
-impl Kept {
-    fn cell(&self) -> Cell<'_> {
-        match self {
-            Self::Null => Cell::Null,
-            Self::Integer(n) => Cell::Integer(*n),
-            Self::Real(x) => Cell::Real(*x),
-            Self::Text(text) => Cell::Text(text),
-            Self::Blob(bytes) => Cell::Blob(bytes),
-        }
-    }
 }
 
 impl Batch {
     /// Adds a row, with its id as the last cell.
     fn add<'c>(&mut self, cells: impl Iterator<Item = Cell<'c>>, id: RowId) {
-        let mut row: Vec<Kept> = cells
-            .map(|cell| match cell {
-                Cell::Null => Kept::Null,
-                Cell::Integer(n) => Kept::Integer(n),
-                Cell::Real(x) => Kept::Real(x),
-                Cell::Text(text) => Kept::Text(text.to_vec()),
-                Cell::Blob(bytes) => Kept::Blob(bytes.to_vec()),
-            })
-            .collect();
-        row.push(Kept::Integer(id.key()));
-        let size = |cell: &Kept| match cell {
-            Kept::Text(text) | Kept::Blob(text) => text.len(),
+        let mut row: Vec<OwnedCell> = cells.map(OwnedCell::from).collect();
+        row.push(OwnedCell::Integer(id.key()));
+        let size = |cell: &OwnedCell| match cell {
+            OwnedCell::Text(text) | OwnedCell::Blob(text) => text.len(),
             _ => 8,
         };
         self.bytes += row.iter().map(size).sum::<usize>();
@@ -301,7 +272,7 @@ impl Batch {
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<Cell<'_>>> {
-        self.rows.iter().map(|row| row.iter().map(Kept::cell).collect())
+        self.rows.iter().map(|row| row.iter().map(OwnedCell::cell).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::Difference;
 use super::look::{gone, ranges};
 use crate::catalog::{Catalog, VersionInfo};
-use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::cell::{Cells, OwnedCell};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 
@@ -61,41 +61,6 @@ impl First {
     }
 }
 
-/// A cell that outlives its row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Owned(Option<Value>);
-
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Integer(i64),
-    Real(f64),
-    Text(Vec<u8>),
-    Blob(Vec<u8>),
-}
-
-impl Owned {
-    fn of(cell: Cell<'_>) -> Self {
-        Self(match cell {
-            Cell::Null => None,
-            Cell::Integer(n) => Some(Value::Integer(n)),
-            Cell::Real(x) => Some(Value::Real(x)),
-            Cell::Text(text) => Some(Value::Text(text.to_vec())),
-            Cell::Blob(bytes) => Some(Value::Blob(bytes.to_vec())),
-        })
-    }
-
-    /// The cell.
-    pub fn cell(&self) -> Cell<'_> {
-        match &self.0 {
-            None => Cell::Null,
-            Some(Value::Integer(n)) => Cell::Integer(*n),
-            Some(Value::Real(x)) => Cell::Real(*x),
-            Some(Value::Text(text)) => Cell::Text(text),
-            Some(Value::Blob(bytes)) => Cell::Blob(bytes),
-        }
-    }
-}
-
 /// The cells of some database columns in some rows, in the order of the rows requested.
 ///
 /// # Errors
@@ -105,7 +70,7 @@ pub fn cells(
     of: &VersionInfo,
     rows: &[RowId],
     columns: &[String],
-) -> Result<Vec<Vec<Owned>>> {
+) -> Result<Vec<Vec<OwnedCell>>> {
     let mut order: Vec<(RowId, usize)> = rows.iter().copied().zip(0..).collect();
     order.sort_unstable();
     let mut found = vec![Vec::new(); rows.len()];
@@ -113,7 +78,7 @@ pub fn cells(
     let ids = order.iter().map(|(id, _)| *id);
     catalog.cells(of, columns, &mut ranges(ids), &mut |id, cells: &dyn Cells| {
         let (_, place) = places.next().filter(|(want, _)| *want == id).ok_or_else(|| gone(of))?;
-        found[*place] = (0..columns.len()).map(|at| Owned::of(cells.cell(at))).collect();
+        found[*place] = (0..columns.len()).map(|at| cells.cell(at).into()).collect();
         Ok(ControlFlow::Continue(()))
     })?;
     if places.next().is_some() { Err(gone(of)) } else { Ok(found) }

@@ -7,9 +7,9 @@ use std::path::Path;
 use super::engine::Answer;
 use super::lines::Numbered;
 use super::shape::{Seen, Shape};
-use super::spool::{Owned, Spool};
+use super::spool::Spool;
 use crate::tables::parquet::{self, Encoding, Take};
-use dcfs_core::cell::Cell;
+use dcfs_core::cell::{Cell, OwnedCell};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::Schema;
 use dcfs_disk::scratch;
@@ -42,7 +42,7 @@ pub fn write(
     rows(&shape.schema_of(&seen), encoding, out, |each| {
         for row in spool.read(seen.len()).map_err(unwritten)? {
             let row = row.map_err(unwritten)?;
-            let cells: Vec<Cell<'_>> = row.iter().map(Owned::cell).collect();
+            let cells: Vec<Cell<'_>> = row.iter().map(OwnedCell::cell).collect();
             if each(&cells)?.is_break() {
                 break;
             }

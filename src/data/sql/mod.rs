@@ -36,5 +36,5 @@ mod table;
 
 pub use engine::{Answer, AnswerColumn, Engine, Error, Limits};
 pub use shape::{Origin, Seen, Shape};
-pub use spool::{Owned, Spool};
+pub use spool::Spool;
 pub use table::{BytesOf, TableColumns};

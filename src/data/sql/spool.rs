@@ -3,35 +3,13 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
-use dcfs_core::cell::Cell;
+use dcfs_core::cell::{Cell, OwnedCell};
 
 /// Rows being written.
 #[derive(Debug)]
 pub struct Spool {
     file: BufWriter<File>,
     rows: u64,
-}
-
-/// One cell, owned.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Owned {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(Vec<u8>),
-    Blob(Vec<u8>),
-}
-
-impl Owned {
-    pub fn cell(&self) -> Cell<'_> {
-        match self {
-            Self::Null => Cell::Null,
-            Self::Integer(n) => Cell::Integer(*n),
-            Self::Real(x) => Cell::Real(*x),
-            Self::Text(text) => Cell::Text(text),
-            Self::Blob(bytes) => Cell::Blob(bytes),
-        }
-    }
 }
 
 impl Spool {
@@ -69,7 +47,10 @@ impl Spool {
     }
 
     /// Reads the rows back, with `columns` cells each.
-    pub fn read(self, columns: usize) -> io::Result<impl Iterator<Item = io::Result<Vec<Owned>>>> {
+    pub fn read(
+        self,
+        columns: usize,
+    ) -> io::Result<impl Iterator<Item = io::Result<Vec<OwnedCell>>>> {
         let rows = self.rows;
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.rewind()?;
@@ -78,7 +59,7 @@ impl Spool {
     }
 }
 
-fn cell(file: &mut impl Read) -> io::Result<Owned> {
+fn cell(file: &mut impl Read) -> io::Result<OwnedCell> {
     let mut tag = [0];
     file.read_exact(&mut tag)?;
     let mut eight = [0; 8];
@@ -92,11 +73,11 @@ fn cell(file: &mut impl Read) -> io::Result<Owned> {
         Ok::<_, io::Error>(bytes)
     };
     Ok(match tag[0] {
-        1 => Owned::Integer(i64::from_le_bytes(eight)),
-        2 => Owned::Real(f64::from_le_bytes(eight)),
-        3 => Owned::Text(bytes(file)?),
-        4 => Owned::Blob(bytes(file)?),
-        _ => Owned::Null,
+        1 => OwnedCell::Integer(i64::from_le_bytes(eight)),
+        2 => OwnedCell::Real(f64::from_le_bytes(eight)),
+        3 => OwnedCell::Text(bytes(file)?),
+        4 => OwnedCell::Blob(bytes(file)?),
+        _ => OwnedCell::Null,
     })
 }
 
@@ -113,10 +94,10 @@ mod tests {
         ];
         let mut spool = Spool::new(tempfile::tempfile().expect("a file"));
         rows.iter().for_each(|row| spool.push(row).expect("written"));
-        let found: Vec<Vec<Owned>> =
+        let found: Vec<Vec<OwnedCell>> =
             spool.read(2).expect("read").map(|row| row.expect("whole")).collect();
         let found: Vec<Vec<Cell<'_>>> =
-            found.iter().map(|row| row.iter().map(Owned::cell).collect()).collect();
+            found.iter().map(|row| row.iter().map(OwnedCell::cell).collect()).collect();
         assert_eq!(found, rows);
     }
 }

@@ -14,7 +14,7 @@ use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{places, terminal, usage};
-use dcfs_core::cell::Cell;
+use dcfs_core::cell::{Cell, OwnedCell};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetRef;
@@ -25,7 +25,7 @@ use dcfs_core::render::table::Table;
 use dcfs_core::schema::ValueType;
 use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use dcfs_data::diff::first::{self, First, Kept, Owned};
+use dcfs_data::diff::first::{self, First, Kept};
 use dcfs_data::diff::plan::Pair;
 use dcfs_data::diff::sets::Tally;
 use dcfs_data::diff::{Plan, Versions, compare};
@@ -177,8 +177,8 @@ struct Row<'f> {
     kept: &'f Kept,
     /// Numbers of compared columns, ascending.
     columns: Rc<[u16]>,
-    left: Vec<Owned>,
-    right: Vec<Owned>,
+    left: Vec<OwnedCell>,
+    right: Vec<OwnedCell>,
 }
 
 impl Found {
@@ -209,7 +209,7 @@ impl Found {
         of: &VersionInfo,
         columns: Vec<String>,
         rows: impl Iterator<Item = Option<RowId>> + Clone,
-    ) -> Result<Vec<Vec<Owned>>> {
+    ) -> Result<Vec<Vec<OwnedCell>>> {
         let there: Vec<RowId> = rows.clone().flatten().collect();
         let mut cells = first::cells(&self.catalog, of, &there, &columns)?.into_iter();
         Ok(rows.map(|row| row.and_then(|_| cells.next()).unwrap_or_default()).collect())
@@ -312,7 +312,11 @@ impl Found {
         lines.join(", ")
     }
 
-    fn change<'r>(&self, row: &'r Row<'_>, number: u16) -> Option<(&Pair, &'r Owned, &'r Owned)> {
+    fn change<'r>(
+        &self,
+        row: &'r Row<'_>,
+        number: u16,
+    ) -> Option<(&Pair, &'r OwnedCell, &'r OwnedCell)> {
         let pair = self.plan.compared.get(usize::from(number))?;
         let place = self.plan.key.len() + row.columns.binary_search(&number).ok()?;
         Some((pair, row.left.get(place)?, row.right.get(place)?))
@@ -371,7 +375,7 @@ impl Found {
 
 impl Row<'_> {
     /// The cells in the newer version, else in the older one; and which of the two it is.
-    fn side(&self) -> (&[Owned], bool) {
+    fn side(&self) -> (&[OwnedCell], bool) {
         if self.right.is_empty() { (&self.left, true) } else { (&self.right, false) }
     }
 }
@@ -381,7 +385,7 @@ fn value_type(pair: &Pair, is_left: bool) -> &ValueType {
 }
 
 /// A cell as text.
-fn text(pair: &Pair, is_left: bool, cell: &Owned) -> String {
+fn text(pair: &Pair, is_left: bool, cell: &OwnedCell) -> String {
     if pair.is_tag() {
         let is_there = cell.cell() == Cell::Integer(0);
         return if is_there { "present" } else { "absent" }.into();
@@ -401,7 +405,7 @@ fn cut(mut text: String) -> String {
 }
 
 /// A cell as JSON: lists and JSON as the stored text, infinities as strings, bytes as Base64.
-fn value(pair: &Pair, is_left: bool, cell: &Owned) -> Value {
+fn value(pair: &Pair, is_left: bool, cell: &OwnedCell) -> Value {
     match (cell.cell(), value_type(pair, is_left)) {
         (cell, _) if pair.is_tag() => (cell == Cell::Integer(0)).into(),
         (Cell::Null, _) => Value::Null,
