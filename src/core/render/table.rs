@@ -10,6 +10,10 @@ use super::markdown::visible;
 /// The most characters of a cell that are shown; names of strangers may have thousands.
 const WIDEST: usize = 120;
 
+/// The most characters of a path that are shown: `PATH_MAX` of Linux, so that a path which is
+/// printed to a pipe is whole.
+const LONGEST_PATH: usize = 4_096;
+
 /// The least width that a column is shortened to.
 const NARROWEST: usize = 8;
 
@@ -23,24 +27,25 @@ const DOTS: &str = "...";
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
-    /// Whether long cells lose their middle instead of their end, as paths should.
-    is_cut_in_the_middle: bool,
+    /// Whether long cells lose their middle instead of their end, and only on a narrow terminal.
+    is_of_paths: bool,
 }
 
 impl Table {
     /// A table with these headers.
     pub fn new<const N: usize>(headers: [&str; N]) -> Self {
-        Self { rows: vec![headers.map(str::to_owned).into()], is_cut_in_the_middle: false }
+        Self { rows: vec![headers.map(str::to_owned).into()], is_of_paths: false }
     }
 
-    /// Shortens long cells in the middle, as suits paths.
-    pub fn cut_in_the_middle(&mut self) {
-        self.is_cut_in_the_middle = true;
+    /// A table of paths: cells are cut in the middle, and whole where there is room.
+    pub fn of_paths<const N: usize>(headers: [&str; N]) -> Self {
+        Self { is_of_paths: true, ..Self::new(headers) }
     }
 
     /// Adds a line.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| visible(cell, WIDEST)).collect());
+        let widest = if self.is_of_paths { LONGEST_PATH } else { WIDEST };
+        self.rows.push(cells.iter().map(|cell| visible(cell, widest)).collect());
     }
 
     /// The table in lines of at most `width` terminal cells, or at its full width: the widest
@@ -66,7 +71,7 @@ impl Table {
     fn line(&self, row: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(widths) {
-            let cell = shortened(cell, *width, self.is_cut_in_the_middle);
+            let cell = shortened(cell, *width, self.is_of_paths);
             line += &cell;
             line += &" ".repeat(width - cell.width().min(*width) + GAP);
         }
@@ -134,7 +139,7 @@ mod tests {
             table.fitted(Some(30)),
             "PLACE              STATE  LOG\n/mnt/somewhere...  alive  /log\n\u{65e5}\u{672c}               dead   -\n"
         );
-        table.cut_in_the_middle();
+        table.is_of_paths = true;
         let text = table.fitted(Some(30));
         assert!(text.contains("/mnt/so...ow/here  alive  /log\n"), "{text}");
         for width in 0..60 {
@@ -153,5 +158,13 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         assert_eq!(text.lines().nth(1), Some("a\\nb\\u{1b}[2J"));
         assert!(text.lines().all(|line| line.len() <= WIDEST));
+    }
+
+    #[test]
+    fn a_path_is_whole_where_there_is_room() {
+        let path = format!("/{}", "a/".repeat(2_000));
+        let mut table = Table::of_paths(["PLACE"]);
+        table.row([path.clone()]);
+        assert_eq!(table.to_string().lines().nth(1), Some(path.as_str()));
     }
 }

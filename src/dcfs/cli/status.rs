@@ -52,8 +52,7 @@ impl Status {
             return out
                 .line("nothing is mounted; `dcfs mount DIR` mounts the catalog of this folder");
         }
-        let mut table = Table::new(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
-        table.cut_in_the_middle();
+        let mut table = Table::of_paths(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
         let packing: Vec<String> = lines.iter().flat_map(Line::packing).collect();
         for line in lines {
             let since = line.since.and_then(|s| i64::try_from(s).ok()?.checked_mul(1_000_000));
