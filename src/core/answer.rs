@@ -57,9 +57,15 @@ pub enum Wrong {
 /// The first value that does not match its declaration.
 pub fn cells<'a>(signals: &[Signal], text: &'a [u8]) -> Result<Vec<Held<'a>>, Wrong> {
     let text = text.trim_ascii();
-    if !json::is_valid(text) {
-        return Err(Wrong::NoJson(cut(text)));
-    }
+    typed(signals, text).map_err(|wrong| match json::is_valid(text) {
+        true => wrong,
+        false => Wrong::NoJson(cut(text)),
+    })
+}
+
+/// The same; an error does not say whether the text is JSON at all. A text that is not has an error: every branch
+/// reads all of it.
+fn typed<'a>(signals: &[Signal], text: &'a [u8]) -> Result<Vec<Held<'a>>, Wrong> {
     let mut cells = Vec::new();
     match signals {
         [only] => {
@@ -123,10 +129,10 @@ fn one<'a>(
     }
     let wanted = || signature::kind(&signal.kind);
     let cell = match &signal.kind {
-        SignalKind::Scalar(scalar) => self::scalar(*scalar, text),
+        SignalKind::Scalar(scalar) => self::scalar(*scalar, text).filter(|_| json::is_valid(text)),
         SignalKind::List(item) => list(item, text).then_some(Held::Text(Cow::Borrowed(text))),
         SignalKind::Dict | SignalKind::Json => {
-            (text != b"null").then_some(Held::Text(Cow::Borrowed(text)))
+            (text != b"null" && json::is_valid(text)).then_some(Held::Text(Cow::Borrowed(text)))
         }
         SignalKind::Model(fields) => {
             if signal.optional {
@@ -200,10 +206,10 @@ fn float<'a>(word: &str) -> Option<Held<'a>> {
 
 /// Whether a text is a list of such items; optional items may be null.
 fn list(item: &SignalKind, text: &[u8]) -> bool {
-    let Some(items) = json::items(text) else { return false };
-    items.into_iter().all(|text| match item {
+    json::all_items(text, |text| match item {
+        // Every number of JSON is one of Rust; it is not parsed, because the text is what is stored.
         SignalKind::Scalar(Scalar::Float) => {
-            std::str::from_utf8(text).is_ok_and(|word| float(word).is_some())
+            text.first().is_some_and(|c| matches!(c, b'-' | b'N' | b'I') || c.is_ascii_digit())
         }
         SignalKind::Scalar(scalar) => self::scalar(*scalar, text).is_some(),
         SignalKind::List(inner) => list(inner, text),

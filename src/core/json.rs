@@ -28,6 +28,17 @@ pub fn items(text: &[u8]) -> Option<Vec<&[u8]>> {
     Some(items)
 }
 
+/// Whether `text` is a JSON list whose items, each as JSON text, all satisfy `is_good`. One pass, without a list
+/// of the items.
+pub fn all_items(text: &[u8], mut is_good: impl FnMut(&[u8]) -> bool) -> bool {
+    let each = |scan: &mut Scan<'_>| {
+        let start = scan.at;
+        scan.value(DEEPEST - 1)?;
+        is_good(&scan.text[start..scan.at]).then_some(())
+    };
+    whole(text, b'[', b']', each).is_some()
+}
+
 /// The fields of a JSON object in order, each value as JSON text; `None` if it is not an object.
 pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let mut fields = Vec::new();
@@ -48,7 +59,13 @@ pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
 
 /// The contents of a JSON string; `None` if it is not one.
 pub fn text(string: &[u8]) -> Option<String> {
-    serde_json::from_slice(string).ok()
+    match string {
+        // Most strings hold no escape.
+        [b'"', inner @ .., b'"'] if inner.iter().all(|b| !matches!(b, b'"' | b'\\' | 0..0x20)) => {
+            std::str::from_utf8(inner).ok().map(str::to_owned)
+        }
+        _ => serde_json::from_slice(string).ok(),
+    }
 }
 
 /// Scans one list or object with nothing after it.
@@ -142,13 +159,13 @@ impl Scan<'_> {
     fn string(&mut self) -> Option<()> {
         self.byte(b'"')?;
         loop {
-            let byte = self.peek()?;
-            self.at += 1;
-            match byte {
+            let rest = self.text.get(self.at..)?;
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+            self.at += plain + 1;
+            match rest[plain] {
                 b'"' => return Some(()),
                 b'\\' => self.escape()?,
-                0..0x20 => return None,
-                _ => {}
+                _ => return None,
             }
         }
     }
@@ -168,11 +185,9 @@ impl Scan<'_> {
     }
 
     fn digits(&mut self) -> Option<()> {
-        let from = self.at;
-        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > from).then_some(())
+        let count = digits(self.text.get(self.at..)?);
+        self.at += count;
+        (count > 0).then_some(())
     }
 
     fn number(&mut self) -> Option<()> {
@@ -195,6 +210,23 @@ impl Scan<'_> {
         }
         Some(())
     }
+}
+
+/// The number of ASCII digits that `text` begins with. Eight at a time: vectors are mostly digits.
+fn digits(text: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    let mut count = 0;
+    for word in words {
+        // A digit becomes 0 to 9; adding 118 sets the highest bit of every larger byte.
+        let value = u64::from_le_bytes(*word) ^ (EACH * 0x30);
+        let others = (((value & (EACH * 0x7f)) + EACH * 118) | value) & (EACH * 0x80);
+        if others != 0 {
+            return count + others.trailing_zeros() as usize / 8;
+        }
+        count += 8;
+    }
+    count + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
 #[cfg(test)]
@@ -234,6 +266,36 @@ mod tests {
     }
 
     #[test]
+    fn digits_are_counted_to_the_first_other_byte() {
+        for length in 0..20 {
+            for other in 0..=u8::MAX {
+                let text = [&b"0123456789"[..], b"9876543210"].concat();
+                let text = [&text[..length], &[other], b"12345678"].concat();
+                let want = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                assert_eq!(digits(&text), want, "{length} digits, then {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn items_are_judged_in_one_pass() {
+        let is_short = |item: &[u8]| item.len() < 3;
+        let cases = [
+            ("[]", true),
+            (" [1, 22 ,[]] ", true),
+            ("[1,333]", false),
+            ("[1,]", false),
+            ("[1] 2", false),
+            ("{}", false),
+            ("1", false),
+            ("[nul]", false),
+        ];
+        for (text, want) in cases {
+            assert_eq!(all_items(text.as_bytes(), is_short), want, "{text}");
+        }
+    }
+
+    #[test]
     fn takes_lists_and_objects_apart() {
         let texts = |items: Option<Vec<&[u8]>>| {
             items.map(|i| {
@@ -258,5 +320,15 @@ mod tests {
         assert_eq!(fields(b"[1]"), None);
         assert_eq!(text(b"\"a\\/b\"").as_deref(), Some("a/b"));
         assert_eq!(text(b"7"), None);
+        let cases: [(&[u8], Option<&str>); 5] = [
+            (b"\"\"", Some("")),
+            (b"\"\xc3\xa9\"", Some("\u{e9}")),
+            (b"\"\xff\"", None),
+            (b"\"a\"b\"", None),
+            (b"\"", None),
+        ];
+        for (string, want) in cases {
+            assert_eq!(text(string).as_deref(), want, "{string:?}");
+        }
     }
 }
