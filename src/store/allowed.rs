@@ -7,10 +7,10 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::error::{Error, show};
 
@@ -73,16 +73,20 @@ impl Allowed {
         }
     }
 
-    /// Returns an `O_PATH`-style descriptor of the file at `path`, resolved below a root without leaving it.
+    /// Returns an `O_PATH`-style descriptor of the file at `path`, resolved below a root without leaving it, and
+    /// whether `path` is known to hold no symbolic link: it is then the file's real path.
     ///
     /// # Errors
     /// `Denied` if no root contains it or a link leads out of it; otherwise the system's error.
-    pub fn find(&self, path: &Path, place: &str) -> Result<File, Error> {
+    pub fn find(&self, path: &Path, place: &str) -> Result<(File, bool), Error> {
         let failed = |errno: Errno| super::local::io_error(place, &errno.into());
         let Some(roots) = &self.roots else {
+            if let Some(found) = without_links(path) {
+                return Ok((found, true));
+            }
             let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
             let found = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
-            return found.map(File::from).map_err(failed);
+            return found.map(|found| (File::from(found), false)).map_err(failed);
         };
         let Some((root, rest)) = roots.iter().find_map(|root| root.rest(path)) else {
             return Err(denied(place, "it is in none of the allowed folders", NO_ROOT));
@@ -92,11 +96,23 @@ impl Allowed {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         match openat2(folder, rest, how) {
-            Ok(found) => Ok(File::from(found)),
+            Ok(found) => Ok((File::from(found), false)),
             Err(Errno::EXDEV) => Err(denied(place, "it is outside the folder", LEAVES)),
             Err(errno) => Err(failed(errno)),
         }
     }
+}
+
+/// The file at an absolute path without symbolic links; `None` if there may be one, if there is no such file, or
+/// if the kernel cannot say (Linux before 5.6).
+fn without_links(path: &Path) -> Option<File> {
+    if path.components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how).ok().map(File::from)
 }
 
 impl Root {

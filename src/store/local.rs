@@ -5,11 +5,14 @@
 //! Symbolic links are followed, as DataChain follows them. After each read the descriptor is checked again: if
 //! size or mtime changed, no bytes are returned. A file that was replaced or removed meanwhile is still read
 //! through the descriptor, like any open file.
+//!
+//! A file that another program opens by its path is looked up and checked only ([`Pinned`]).
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,9 +70,16 @@ impl File {
     ) -> Result<Self, Error> {
         let mut seen = None;
         let file = as_caller(rules.caller, &place, || {
-            let (file, state) = judged(&place, path, recorded, rules)?;
+            let (found, state) = judged(&place, path, recorded, rules)?;
             seen = Some(state);
-            Ok(file)
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(allowed::link(&found));
+            file.map_err(|error| match fs::metadata("/proc/self/fd") {
+                Ok(_) => io_error(&place, &error),
+                Err(error) => no_proc(&place, &error),
+            })
         })?;
         let seen = seen.expect("a file that was opened was checked");
         if (base, size) != (0, seen.size) && !is_plain(&file, base) {
@@ -102,35 +112,72 @@ impl File {
         let meta = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
         match State::of(&meta) {
             now if now == self.seen => Ok(()),
-            now => Err(self.changed(now)),
+            now => Err(self.seen.changed(self.place.clone(), now)),
         }
     }
+}
 
-    /// Checks that `path` still leads to this file, and the file is unchanged, with one system call.
+/// A local file that is the recorded one, for a program to open by its path. Its bytes are not read through it:
+/// the descriptor only keeps another file from getting its inode number.
+#[derive(Debug)]
+pub struct Pinned {
+    place: String,
+    path: PathBuf,
+    file: fs::File,
+    seen: State,
+}
+
+impl Pinned {
+    /// Looks up `path` and compares the file with `recorded`.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    pub fn new(
+        place: String,
+        path: PathBuf,
+        recorded: &Recorded,
+        rules: &Rules,
+    ) -> Result<Self, Error> {
+        let (file, seen) = judged(&place, &path, recorded, rules)?;
+        Ok(Self { place, path, file, seen })
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the path still leads to this file, and the file is unchanged, with one system call.
     ///
     /// # Errors
     /// `Changed` or `Replaced` if not.
-    pub fn compare_at(&self, path: &Path) -> Result<(), Error> {
-        match fs::metadata(path).map(|meta| State::of(&meta)) {
-            Ok(now) if now == self.seen => Ok(()),
-            Ok(now) if now.id == self.seen.id => Err(self.changed(now)),
+    pub fn compare(&self) -> Result<(), Error> {
+        let change = |now: State| match now == self.seen {
+            true => Ok(()),
+            false => Err(self.seen.changed(self.place.clone(), now)),
+        };
+        match fs::metadata(&self.path).map(|meta| State::of(&meta)) {
+            Ok(now) if now.id == self.seen.id => change(now),
             // A change before the replacement is the better explanation.
-            _ => self.compare().and(Err(Error::Replaced { place: self.place.clone() })),
+            _ => {
+                let now = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
+                change(State::of(&now)).and(Err(Error::Replaced { place: self.place.clone() }))
+            }
         }
-    }
-
-    fn changed(&self, now: State) -> Error {
-        let place = self.place.clone();
-        if now.size != self.seen.size {
-            return size_changed(place, self.seen.size, now.size);
-        }
-        let (recorded, found) = (time(self.seen.modified), time(now.modified));
-        let (recorded, found) = (recorded.to_string(), found.to_string());
-        Error::Changed { place, what: "time of change, while open,", recorded, found }
     }
 }
 
 impl State {
+    /// The error of a file that was in this state and is in another one now.
+    fn changed(&self, place: String, now: Self) -> Error {
+        if now.size != self.size {
+            return size_changed(place, self.size, now.size);
+        }
+        let (recorded, found) = (time(self.modified), time(now.modified));
+        let (recorded, found) = (recorded.to_string(), found.to_string());
+        Error::Changed { place, what: "time of change, while open,", recorded, found }
+    }
+
     fn of(meta: &fs::Metadata) -> Self {
         let (id, modified) = ((meta.dev(), meta.ino()), (meta.mtime(), meta.mtime_nsec()));
         Self { id, size: meta.len(), modified }
@@ -150,17 +197,22 @@ fn is_plain(archive: &fs::File, base: u64) -> bool {
     }
 }
 
-/// Finds a file, checks its metadata, and only then opens it.
+/// Finds a file and checks its metadata; the descriptor returned is for looking only (`O_PATH`).
 fn judged(
     place: &str,
     path: &Path,
     recorded: &Recorded,
     rules: &Rules,
 ) -> Result<(fs::File, State), Error> {
-    let found = rules.allowed.find(path, place)?;
+    let (found, is_real) = rules.allowed.find(path, place)?;
     let meta = found.metadata().map_err(|error| io_error(place, &error))?;
-    let link = allowed::link(&found);
-    let real = fs::read_link(&link).map_err(|error| no_proc(place, &error))?;
+    let real = match is_real {
+        true => Cow::Borrowed(path),
+        false => {
+            let real = fs::read_link(allowed::link(&found));
+            Cow::Owned(real.map_err(|error| no_proc(place, &error))?)
+        }
+    };
     let place_of = || place.to_owned();
     let is_forbidden = match &rules.listed {
         Some(listed) => rules.guard.forbids_now(listed, &real, (meta.dev(), meta.ino())),
@@ -178,8 +230,7 @@ fn judged(
         Some(link) => check(place, recorded, &link).map_err(|_| error),
         None => Err(error),
     })?;
-    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&link);
-    Ok((file.map_err(|error| io_error(place, &error))?, seen))
+    Ok((found, seen))
 }
 
 /// The state that DataChain records for a link to a file: the file's size, and the mtime of the link itself.
@@ -197,17 +248,14 @@ fn check(place: &str, recorded: &Recorded, state: &State) -> Result<(), Error> {
     let (seconds, nanoseconds) = state.modified;
     let now = mtime::python(seconds, nanoseconds);
     let date = time(state.modified);
-    let (same, recorded, found) = match (mtime::parse(&recorded.etag), recorded.last_modified) {
+    let (recorded, found) = match (mtime::parse(&recorded.etag), recorded.last_modified) {
         #[expect(clippy::float_cmp, reason = "both are what Python computed")]
-        (Some(etag), _) => (etag == now, both(etag), both(now)),
-        (None, Some(was)) => {
-            (was.micros().abs_diff(date.micros()) <= 1, was.to_string(), date.to_string())
-        }
+        (Some(etag), _) if etag == now => return Ok(()),
+        (Some(etag), _) => (both(etag), both(now)),
+        (None, Some(was)) if was.micros().abs_diff(date.micros()) <= 1 => return Ok(()),
+        (None, Some(was)) => (was.to_string(), date.to_string()),
         (None, None) => return Ok(()),
     };
-    if same {
-        return Ok(());
-    }
     Err(Error::Changed { place: place.to_owned(), what: "time of change", recorded, found })
 }
 

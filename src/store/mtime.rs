@@ -19,7 +19,9 @@ pub fn parse(text: &str) -> Option<f64> {
     if digits.len() > 13 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
-    let fraction = u64::from_str_radix(&format!("{digits:0<13}"), 16).ok()?;
+    let missing = 4 * (13 - digits.len());
+    let fraction =
+        if digits.is_empty() { 0 } else { u64::from_str_radix(digits, 16).ok()? << missing };
     let exponent: i32 = exponent.parse().ok()?;
     match (whole, exponent) {
         ("0", 0) if fraction == 0 => Some(sign * 0.0),

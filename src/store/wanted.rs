@@ -41,8 +41,9 @@ impl Wanted {
     }
 
     pub fn of(object: &Object) -> Result<Self, Error> {
-        let place = error::place(object);
-        let member = object.member().map_err(|cause| Error::Location { place, cause })?;
+        let member = object
+            .member()
+            .map_err(|cause| Error::Location { place: error::place(object), cause })?;
         let (object, part) = match member {
             Some(member) => {
                 let place = || error::place(object);

@@ -37,47 +37,50 @@ pub enum Warmed {
 }
 
 /// An object as a local file, for a program to open.
-pub struct Here {
-    reader: Reader,
-    path: Option<PathBuf>,
+pub enum Here {
+    /// A local file in place.
+    Pinned(local::Pinned),
+    /// A file of the cache.
+    Cached(Cached),
+    /// It must be read: a member of an archive, or an object that cannot be cached.
+    Read(Reader),
+}
+
+/// An object in the cache.
+pub struct Cached {
+    path: PathBuf,
     /// The descriptor that the path names.
-    _whole: Option<Arc<File>>,
+    _whole: Arc<File>,
+    /// Its entry in the cache stays in use.
+    _reader: Reader,
 }
 
 impl Here {
-    /// An open local file at `path`.
-    pub(super) fn local(reader: Reader, path: PathBuf) -> Self {
-        let whole = reader.whole_file();
-        let path = whole.is_some().then_some(path);
-        Self { reader, path, _whole: whole }
-    }
-
-    /// A path whose file has the object's bytes as long as this is held; `None` if they must be read through
-    /// [`Here::reader`]: a member of an archive, or an object that cannot be cached.
+    /// A path whose file has the object's bytes as long as this is held; `None` if they must be read.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        match self {
+            Self::Pinned(file) => Some(file.path()),
+            Self::Cached(file) => Some(&file.path),
+            Self::Read(_) => None,
+        }
     }
 
-    /// Its bytes.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
-    /// Checks that a local file has been neither changed nor replaced since it was opened.
+    /// Checks that a local file has been neither changed nor replaced since it was looked up.
     ///
     /// # Errors
     /// `Stale` if it has.
     pub fn compare(&self) -> Result<()> {
-        match (&self.reader.source, &self.path) {
-            (Source::Local(file), Some(path)) => Ok(file.compare_at(path)?),
-            _ => self.reader.compare(),
+        match self {
+            Self::Pinned(file) => Ok(file.compare()?),
+            Self::Cached(_) => Ok(()),
+            Self::Read(reader) => reader.compare(),
         }
     }
 }
 
 impl fmt::Debug for Here {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Here").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Here").field("path", &self.path()).finish_non_exhaustive()
     }
 }
 
@@ -145,20 +148,30 @@ impl Stores {
     /// # Errors
     /// As [`Stores::open`] and [`super::Reader::read`].
     pub async fn here(&self, object: &Object) -> Result<Here> {
-        let reader = self.open(object).await?;
-        if let Place::File(path) = Place::of(object)? {
-            return Ok(Here::local(reader, path));
+        let wanted = Wanted::of(object)?;
+        if let Place::File(path) = Place::of(&wanted.object)?
+            && !wanted.is_member()
+        {
+            return Ok(Here::Pinned(self.pinned(wanted, path).await?));
         }
+        let reader = self.open(object).await?;
         if reader.known().is_some() && reader.whole_file().is_none() {
             reader.fill().await?;
             reader.arrived().await;
         }
         // By the descriptor: if the file is evicted from the cache meanwhile, these bytes stay.
-        let whole = reader.whole_file();
-        let path = whole.as_ref().map(|file| {
-            PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
-        });
-        Ok(Here { reader, path, _whole: whole })
+        let whole = match (&reader.source, reader.whole_file()) {
+            (Source::Cached { .. }, Some(whole)) => whole,
+            _ => return Ok(Here::Read(reader)),
+        };
+        let path = format!("/proc/{}/fd/{}", std::process::id(), whole.as_raw_fd());
+        Ok(Here::Cached(Cached { path: path.into(), _whole: whole, _reader: reader }))
+    }
+
+    async fn pinned(&self, wanted: Wanted, path: PathBuf) -> Result<local::Pinned, super::Error> {
+        let (rules, label) = (self.rules(None), wanted.place.clone());
+        let look = move || local::Pinned::new(wanted.place, path, &wanted.recorded, &rules);
+        bounded(&label, self.timeout, blocking(&AT_FILES, &label, look)).await
     }
 
     /// The bytes `range` of an object, cut at its end: bypasses the cache and does not read ahead; for callers

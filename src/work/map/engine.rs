@@ -289,8 +289,8 @@ pub async fn prepare(
     }
 }
 
-/// The most local files opened at a time.
-const BUNDLE: usize = 8;
+/// The most local files looked up at a time: more cost hardly less each.
+const BUNDLE: usize = 32;
 
 /// Groups rows that are fetched together: adjacent ones with one local file each; any other is
 /// alone.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
-use dcfs_store::{Here, Stores};
+use dcfs_store::{Here, Reader, Stores};
 use nix::fcntl::{Flock, FlockArg};
 
 /// Bytes copied at a time.
@@ -121,7 +121,9 @@ impl Local {
             None => {
                 let slot = folder.slot().map_err(|error| cannot(&error))?;
                 let path = slot.0.join(name(object));
-                copy(&here, &path).await?;
+                if let Here::Read(reader) = &here {
+                    copy(reader, &path).await?;
+                }
                 Ok(Self { path, here: None, _slot: Some(slot) })
             }
         }
@@ -136,12 +138,12 @@ impl Local {
     }
 }
 
-async fn copy(here: &Here, path: &Path) -> Result<()> {
+async fn copy(reader: &Reader, path: &Path) -> Result<()> {
     let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
     let file = file.as_mut().map_err(|error| cannot(error))?;
     let mut at = 0;
-    while at < here.reader().size() {
-        let bytes = here.reader().read(at, PIECE).await?;
+    while at < reader.size() {
+        let bytes = reader.read(at, PIECE).await?;
         if bytes.is_empty() {
             return Err(Error::new(Kind::Stale, "its bytes end before its size"));
         }
