@@ -55,6 +55,7 @@ pub struct Publishing<'p> {
 pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     let Publishing { input, request, plan, rows, last, run, watch, .. } = *publishing;
     let mut writer = Writer::open(input.catalog.path())?;
+    writer.in_order()?;
     let mut stage = writer.stage(plan.layout.clone())?;
     stage.watch(|rows| watch.wrote(rows));
     let mut of = vec![input.of.clone()];

@@ -88,11 +88,6 @@ impl Warehouse for Rows {
         column: &FileColumn,
         rows: &[RowId],
     ) -> Result<Vec<Option<Object>>, Error> {
-        let object = |table: &rows::Table<'_>, row: &RowId| match table.object(column, *row)? {
-            Found::Object(object) => Ok(Some(object)),
-            Found::Nothing | Found::NoRow => Ok(None),
-        };
-        let all = |table: &rows::Table<'_>| rows.iter().map(|row| object(table, row)).collect();
-        rows::read(&self.0, of, all)
+        rows::read(&self.0, of, |table| table.objects(column, rows))
     }
 }

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow, Statement};
 
 use super::cell;
 use super::connect::Pool;
@@ -175,26 +175,38 @@ impl<'c> Table<'c> {
     /// Runs for every open of a file, so the columns are assumed to exist, as they did when the
     /// schema was read; the table's columns are queried only if SQLite disagrees.
     pub fn object(&self, file: &FileColumn, row: RowId) -> Result<Found, Error> {
+        let mut statement = self.by_row(file)?;
+        found(&mut statement, row)
+    }
+
+    /// The objects of some rows; `None` for rows that name none or are gone.
+    pub fn objects(&self, file: &FileColumn, rows: &[RowId]) -> Result<Vec<Option<Object>>, Error> {
+        let mut statement = self.by_row(file)?;
+        let object = |row: &RowId| {
+            Ok(match found(&mut statement, *row)? {
+                Found::Object(object) => Some(object),
+                Found::Nothing | Found::NoRow => None,
+            })
+        };
+        rows.iter().map(object).collect()
+    }
+
+    /// The statement for [`found`].
+    fn by_row(&self, file: &FileColumn) -> Result<CachedStatement<'_>, Error> {
         let files = std::slice::from_ref(file);
         let sql = |select: String| format!("{select} WHERE t.sys__id = ?1");
         let believed = |name: &str| match identifier(name) {
             Some(quoted) => format!("t.{quoted}"),
             None => "NULL".into(),
         };
-        let mut statement = match self.connection.prepare_cached(&sql(self.select(files, believed)))
-        {
-            Ok(statement) => statement,
+        match self.connection.prepare_cached(&sql(self.select(files, believed))) {
+            Ok(statement) => Ok(statement),
             Err(_) => {
                 let columns = self.columns()?;
                 let known = |name: &str| columns.or_null("t", name);
-                self.connection.prepare_cached(&sql(self.select(files, known)))?
+                Ok(self.connection.prepare_cached(&sql(self.select(files, known)))?)
             }
-        };
-        let mut rows = statement.query([row.key()])?;
-        let Some(row) = rows.next()? else { return Ok(Found::NoRow) };
-        let mut object = Object::default();
-        fill(&mut object, row, 1)?;
-        Ok(if object.is_named() { Found::Object(object) } else { Found::Nothing })
+        }
     }
 
     /// First and last `sys__id`; `None` if there are no rows.
@@ -307,6 +319,15 @@ impl Scratch {
         }
         Ok(&self.objects)
     }
+}
+
+/// The object of one row, by the statement for one File column.
+fn found(statement: &mut Statement<'_>, row: RowId) -> Result<Found, Error> {
+    let mut rows = statement.query([row.key()])?;
+    let Some(row) = rows.next()? else { return Ok(Found::NoRow) };
+    let mut object = Object::default();
+    fill(&mut object, row, 1)?;
+    Ok(if object.is_named() { Found::Object(object) } else { Found::Nothing })
 }
 
 /// The number of columns that [`fill`] reads.

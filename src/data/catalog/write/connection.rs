@@ -23,6 +23,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Checkpointing more often would sync more often.
 const CHECKPOINT: u32 = 16_384;
 
+/// The page cache of a connection, in KiB: many pages for rows that are copied in any order, few for those that are
+/// copied in the order of their ids.
+const MANY: i64 = 64 << 10;
+const FEW: i64 = 1 << 10;
+
 /// A write connection.
 #[derive(Debug)]
 pub struct Writing {
@@ -48,6 +53,11 @@ impl Writing {
 
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Makes the page cache small.
+    pub fn keep_few_pages(&self) -> Result<(), Error> {
+        Ok(self.connection.pragma_update(None, "cache_size", -FEW)?)
     }
 
     /// Runs work whose errors are reported with the file they concern.
@@ -137,7 +147,7 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "cache_size", -MANY)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }

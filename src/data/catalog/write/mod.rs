@@ -136,6 +136,17 @@ impl Writer {
         &self.path
     }
 
+    /// Keeps few pages of the file in memory: enough if rows are copied in the order of their ids.
+    ///
+    /// # Errors
+    /// Errors of SQLite.
+    pub fn in_order(&mut self) -> Result<()> {
+        match &mut self.halves {
+            Halves::File(writing) => Ok(writing.placed(|writing| writing.keep_few_pages())?),
+            Halves::Servers(_) => Ok(()),
+        }
+    }
+
     /// Queries the tables of names.
     fn ask<T>(&mut self, work: impl FnOnce(&dyn Ask) -> Result<T, Error>) -> Result<T> {
         Ok(match &mut self.halves {
