@@ -31,6 +31,42 @@ def test_a_file_that_kills_its_worker_is_told_and_the_others_are_computed(work):
     assert "killed the worker (signal 9, SIGKILL)" in rows[12][1]
 
 
+def test_a_slow_row_among_fast_ones_is_the_one_that_is_told(work):
+    """Answers of fast rows come together, but not if a row has a time limit: the row that takes long is the next one then."""
+    work.function(
+        """
+        import time
+
+        def size(file) -> int:
+            if file.size == 13:
+                time.sleep(60)
+            return file.size
+        """
+    )
+    words = ("--row-timeout", "2s", "--on-error", "keep", "--", "python", "info.py:size")
+    assert work.run("map", "f", "--as", "s", *words).returncode == 3
+    rows = work.rows("s", "size, error")
+    assert [n for n, _ in rows] == [None if n == 13 else n for n in SIZES]
+    assert "took longer than 2 s" in rows[12][1]
+
+
+def test_a_forked_child_of_a_function_gives_no_answers(work):
+    work.function(
+        """
+        import os, sys
+
+        def size(file) -> int:
+            child = os.fork()
+            if child == 0:
+                sys.exit(0)
+            os.waitpid(child, 0)
+            return file.size
+        """
+    )
+    work.ok("map", "f", "--as", "s", "--", "python", "info.py:size")
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
+
+
 def test_what_a_program_began_ends_with_it(work):
     work.write("forks", "#!/bin/sh\nsleep 1000 &\necho $! >> pids\nwc -c < $1\n")
     work.ok("map", "f", "--as", "s", "--where", "file.size < 4", "--out", "n: int", "--", "./forks", "{}")

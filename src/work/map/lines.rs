@@ -90,8 +90,7 @@ impl Lines {
 
     /// The next line, if it was completely read already.
     pub fn ready(&mut self) -> Option<Vec<u8>> {
-        let found = self.read[self.searched..].iter().position(|byte| *byte == b'\n');
-        let Some(at) = found else {
+        let Some(at) = memchr::memchr(b'\n', &self.read[self.searched..]) else {
             self.searched = self.read.len();
             return None;
         };

@@ -13,10 +13,10 @@ import datetime
 import enum
 import importlib.util
 import inspect
-import io
 import json
 import os
 import sys
+import time
 import traceback
 import types
 import typing
@@ -24,6 +24,12 @@ import typing
 PROTOCOL = 1
 PLAIN = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bytes", dict: "json", datetime.datetime: "datetime"}
 
+
+PIECE = 1 << 16
+"""Bytes read at a time."""
+
+MOMENT = 0.001
+"""How long answers are kept back, in seconds."""
 
 NUMBERS = {int, float}
 OPTIONS = {"buffering", "encoding", "errors", "newline"}
@@ -490,13 +496,52 @@ def failure(row, error):
     return {"id": row["id"], "error": f"{type(error).__name__}: {error}{at}", "kind": "row"}
 
 
+def requests():
+    """Lines of standard input, each with whether the next one has arrived already."""
+    parts = []
+    while piece := os.read(0, PIECE):
+        *lines, rest = piece.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*parts, lines[0]])
+            parts = []
+            for at, line in enumerate(lines, 1):
+                yield line, at < len(lines)
+        parts.append(rest)
+
+
+class Answers:
+    """Lines to dcfs. Those of fast calls are written together: a write for each costs more than the call."""
+
+    def __init__(self, out):
+        self.out, self.lines, self.since = out, [], 0.0
+        self.process = os.getpid()
+        self.encode = json.JSONEncoder(separators=(",", ":")).encode
+
+    def say(self, told):
+        self.lines.append(self.encode(told))
+
+    def write(self):
+        """Writes all lines; not in a forked child of the function, which has them as well."""
+        if self.lines and os.getpid() == self.process:
+            text = memoryview("\n".join([*self.lines, ""]).encode())
+            self.lines.clear()
+            while text:
+                text = text[os.write(self.out, text) :]
+
+    def may_wait(self, is_more):
+        """Keeps lines back for a moment while more rows are there to be computed."""
+        now = time.monotonic()
+        if not is_more or now - self.since >= MOMENT:
+            self.write()
+            self.since = now
+
+
 def main():
     # Output of a function must not get between the answers.
-    answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", write_through=False)
+    answers = Answers(os.dup(1))
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    say = lambda told: answers.write(encode(told) + "\n")
+    say = answers.say
     try:
         program = Program(sys.argv[1])
         hello = {"dcfs": PROTOCOL, "name": program.name, "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
@@ -507,26 +552,30 @@ def main():
         hello["file"] = any(kind == "file" for kind, *_ in program.makers.values())
     except Refused as error:
         say({"dcfs": PROTOCOL, "refused": str(error)})
-        answers.flush()
+        answers.write()
         return 2
     say(hello)
-    answers.flush()
+    answers.write()
     names = list(hello["out"]) if isinstance(hello["out"], dict) else []
-    lines = iter(sys.stdin.buffer)
-    for line in lines:
-        told = json.loads(line)
-        if "names" in told:
-            names = told["names"]
-            continue
-        if "rows" in told:
-            batch(program, told["rows"], names, say)
-        else:
-            try:
-                said = answer(program, told, names)
-            except Exception as error:
-                said = failure(told, error)
-            say(said)
-        answers.flush()
+    is_limited = False
+    try:
+        for line, is_more in requests():
+            told = json.loads(line)
+            if "names" in told:
+                names, is_limited = told["names"], told["limited"]
+                continue
+            if "rows" in told:
+                batch(program, told["rows"], names, say)
+            else:
+                try:
+                    said = answer(program, told, names)
+                except Exception as error:
+                    said = failure(told, error)
+                say(said)
+            # With a time limit, dcfs has to see which row it is that takes long.
+            answers.may_wait(is_more and not is_limited)
+    finally:
+        answers.write()
     if callable(program.teardown):
         program.teardown()
     return 0

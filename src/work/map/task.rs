@@ -1,6 +1,7 @@
 //! A row passed to a program, and its result.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 use dcfs_core::answer;
 use dcfs_core::error::{Error, Kind};
@@ -60,19 +61,22 @@ impl Task {
 
     /// Appends the request for a worker, without the line break.
     pub fn request(&self, out: &mut Vec<u8>) {
-        let mut text = format!("{{\"id\":{}", self.id.key());
-        let files: Vec<String> =
-            self.objects.iter().zip(&self.files).map(|(object, file)| told(object, file)).collect();
-        match (&self.group, &files[..]) {
-            (Some(_), files) => {
-                let _ = write!(text, ",\"group\":true,\"files\":[{}]", files.join(","));
+        // Writing to memory cannot fail.
+        write!(out, "{{\"id\":{}", self.id.key()).ok();
+        let mut files = self.objects.iter().zip(&self.files);
+        if self.group.is_some() {
+            out.extend_from_slice(b",\"group\":true,\"files\":[");
+            for (at, (object, file)) in files.enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                told(out, object, file);
             }
-            (None, [file, ..]) => {
-                let _ = write!(text, ",\"file\":{file}");
-            }
-            (None, []) => {}
+            out.push(b']');
+        } else if let Some((object, file)) = files.next() {
+            out.extend_from_slice(b",\"file\":");
+            told(out, object, file);
         }
-        out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b",\"row\":");
         out.extend_from_slice(if self.columns.is_empty() { b"{}" } else { &self.columns });
         out.push(b'}');
@@ -137,23 +141,23 @@ fn field(text: &[u8], name: &str, is_group: bool) -> Option<Vec<u8>> {
     field(value, name[key.len()..].trim_start_matches('.'), is_group)
 }
 
-/// The description of a file for a worker: a JSON object.
-fn told(object: &Object, file: &Local) -> String {
-    let mut text = "{".to_owned();
-    let mut put = |key: &str, value: &[u8]| {
-        let mut quoted = Vec::new();
-        string(&mut quoted, value);
-        let _ = write!(text, "\"{key}\":{},", String::from_utf8_lossy(&quoted));
-    };
-    put("path", file.path.to_string_lossy().as_bytes());
-    put("name", local::name(object).to_string_lossy().as_bytes());
-    put("uri", object.to_string().as_bytes());
-    put("source", object.source.as_bytes());
-    put("key", &object.path);
-    put("etag", object.etag.as_bytes());
-    put("version", object.version.as_bytes());
-    let _ = write!(text, "\"size\":{}}}", object.size.unwrap_or(0));
-    text
+/// Appends the description of a file for a worker: a JSON object.
+fn told(out: &mut Vec<u8>, object: &Object, file: &Local) {
+    let (name, uri) = (local::name(object), object.to_string());
+    let fields: [(&[u8], &[u8]); 7] = [
+        (b"{\"path\":", file.path.as_os_str().as_bytes()),
+        (b",\"name\":", name.as_bytes()),
+        (b",\"uri\":", uri.as_bytes()),
+        (b",\"source\":", object.source.as_bytes()),
+        (b",\"key\":", &object.path),
+        (b",\"etag\":", object.etag.as_bytes()),
+        (b",\"version\":", object.version.as_bytes()),
+    ];
+    for (key, value) in fields {
+        out.extend_from_slice(key);
+        string(out, value);
+    }
+    write!(out, ",\"size\":{}}}", object.size.unwrap_or(0)).ok();
 }
 
 /// The expected types of answers.

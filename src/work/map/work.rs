@@ -60,7 +60,7 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
     };
     let plan = Plan::new(input, request, &program, &hello)?;
     if let Some(worker) = first.as_mut().filter(|_| calling.is_function) {
-        worker.name(&plan.types.signals);
+        worker.name(&plan.types.signals, request.row_timeout.is_some());
     }
     let mut work = Work { desk, input, request, program, calling, plan, folder, first, log, began };
     if request.sample.is_some() {
@@ -412,7 +412,8 @@ impl Work<'_> {
             tracing::debug!(%error, "the end of a job is not noted");
         }
         let kind = match error.kind() {
-            Kind::Interrupted | Kind::Busy | Kind::Invalid => error.kind(),
+            Kind::Interrupted | Kind::Invalid => error.kind(),
+            // Also for a lock that others held all the time: code 4 is for a run that did not begin.
             _ => Kind::Stopped,
         };
         if !run.path().exists() {

@@ -122,10 +122,10 @@ impl Worker {
         Ok((worker, hello))
     }
 
-    /// Passes the names of its columns to a Python function.
-    pub fn name(&mut self, signals: &[Signal]) {
+    /// Passes the names of its columns to a Python function, and whether its rows have a time limit.
+    pub fn name(&mut self, signals: &[Signal], is_limited: bool) {
         let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
-        let line = serde_json::json!({ "names": names }).to_string() + "\n";
+        let line = serde_json::json!({ "names": names, "limited": is_limited }).to_string() + "\n";
         self.lines.say(line.as_bytes());
     }
 
@@ -217,7 +217,7 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
                 let (mut worker, _) =
                     Worker::start(&shared.words, &shared.variables, &shared.log, patience).await?;
                 if shared.is_function {
-                    worker.name(&shared.types.signals);
+                    worker.name(&shared.types.signals, shared.row_timeout.is_some());
                 }
                 worker
             }
@@ -339,8 +339,10 @@ impl Desk<'_> {
                     }
                     Some(line) => {
                         let mut line = Some(line);
+                        let sent = self.in_flight.front().map(|held| held.since);
+                        let mut count = 0;
                         while let Some(told) = line {
-                            self.note();
+                            count += 1;
                             let told = match told {
                                 Ok(line) => self.answer(shared, &line).await?,
                                 Err(why) => Err(why),
@@ -351,6 +353,7 @@ impl Desk<'_> {
                             }
                             line = self.worker.lines.ready().map(Ok);
                         }
+                        self.note(sent, count);
                     }
                 },
                 task = shared.next(), if has_room => match task {
@@ -405,12 +408,12 @@ impl Desk<'_> {
         2 * batch + (fast as usize).min(WINDOW)
     }
 
-    /// Records the time of an answer.
-    fn note(&mut self) {
+    /// Records the time of `count` answers that came together; the first of their rows was sent at `sent`.
+    fn note(&mut self, sent: Option<Instant>, count: u32) {
         let now = Instant::now();
-        let began = self.in_flight.front().map_or(now, |held| held.since.max(self.last));
-        let took = now.saturating_duration_since(began).as_secs_f64();
-        self.each += (took - self.each) / 8.0;
+        let began = sent.map_or(now, |sent| sent.max(self.last));
+        let took = now.saturating_duration_since(began).as_secs_f64() / f64::from(count);
+        self.each += (took - self.each) * (f64::from(count) / 8.0).min(1.0);
         self.last = now;
     }
 
