@@ -45,7 +45,7 @@ os.chdir(sys.argv[1])
 import chdb
 chdb._chdb.query(
     "SYSTEM START LISTEN HTTP; SELECT sleepEachRow(3) FROM system.numbers FORMAT Null "
-    "SETTINGS function_sleep_max_microseconds_per_block = 0, max_block_size = 1", "CSV")
+    "SETTINGS function_sleep_max_microseconds_per_block = 0, max_block_size = 1", "TabSeparated")
 """
 
 
