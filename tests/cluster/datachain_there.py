@@ -3,13 +3,12 @@
 import os
 
 import datachain_runs
-import mounts
 import servers
 
 
 def environment(address):
     """The variables that select them."""
-    paths = [str(mounts.ROOT / "packaging/python"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(servers.ROOT / "packaging/python"), os.environ.get("PYTHONPATH", "")]
     return {
         "DATACHAIN_METASTORE": "dcfs.datachain.Metastore",
         "DATACHAIN_METASTORE_ARG_URI": address,

@@ -126,7 +126,13 @@ class ClickHouseEngine(DatabaseEngine):
         if not query.is_selectable:
             return self.execute_str(self.text(query))
         is_bytes = {column.name: "bytes" for column in query.selected_columns if isinstance(column.type, Binary)}
-        return Rows(self.client.query(self.text(query), column_formats=is_bytes).result_rows)
+        answer = self.client.query(self.text(query), column_formats=is_bytes, query_formats={"DateTime64": "int"}, column_oriented=True)
+        columns = list(answer.result_columns)
+        for at, kind in enumerate(answer.column_types):
+            if "DateTime64(" in kind.name and not kind.name.startswith("Array"):
+                scale = values.scale_of(kind.name)
+                columns[at] = [values.moment(value, scale) for value in columns[at]]
+        return Rows(list(zip(*columns)))
 
     def execute_str(self, sql: str, parameters: Any = None) -> Rows:
         if parameters:

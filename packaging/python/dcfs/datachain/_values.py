@@ -108,8 +108,7 @@ def literal(value: Any) -> str:
     if isinstance(value, bytes):
         return f"unhex('{value.hex()}')"
     if isinstance(value, datetime):
-        ticks = (utc(value) - EPOCH) // MICROSECOND
-        return f"fromUnixTimestamp64Micro(toInt64({ticks}), 'UTC')"
+        return f"fromUnixTimestamp64Micro(toInt64({ticks(value)}), 'UTC')"
     if isinstance(value, date):
         return literal(datetime(value.year, value.month, value.day))
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -154,13 +153,31 @@ def _convert(kind: Any, name: str) -> Callable[[Any], Any]:
         return lambda value: None if value is None else int(value)
     if "Bool" in name:
         return lambda value: None if value is None else bool(value)
-    if "DateTime" in name:
-        return lambda value: None if value is None else utc(_moment(value))
+    if "DateTime64" in name:
+        scale = scale_of(name)
+        return lambda value: None if value is None else ticks(_moment(value)) * 10**scale // 10**6
     return _as_text
 
 
+def scale_of(name: str) -> int:
+    """How many digits of a second the ticks of a type `DateTime64(scale, ...)` have."""
+    return int(name.partition("DateTime64(")[2][0])
+
+
+def ticks(value: datetime) -> int:
+    """Microseconds since 1970."""
+    return (utc(value) - EPOCH) // MICROSECOND
+
+
+def moment(value: int | None, scale: int) -> datetime | None:
+    """A time by its ticks. The client's own arithmetic goes by floats."""
+    return None if value is None else EPOCH + value * 10**6 // 10**scale * MICROSECOND
+
+
 def _moment(value: Any) -> datetime:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
 
 
 def _list(value: Any) -> list[Any]:
