@@ -197,9 +197,10 @@ def test_an_empty_database_is_made_by_datachain(cluster, home, tmp_path):
 def test_two_writers_take_two_numbers(cluster, home, tmp_path):
     address = database(cluster)
     datachain_there.run("few", tmp_path, address)
-    saving = [datachain_runs.SCRIPTS / "saving.py", tmp_path, "shared", "4"]
     options = {"environment": datachain_there.environment(address), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    writers = [datachain_runs.start(*saving, **options) for _ in range(2)]
+    # Scripts of two names: a second run of one goes on from the first, and saves nothing that the first saved.
+    scripts = [shutil.copy(datachain_runs.SCRIPTS / "saving.py", tmp_path / f"saving{number}.py") for number in range(2)]
+    writers = [datachain_runs.start(script, tmp_path, "shared", "4", **options) for script in scripts]
     mine = 0
     while any(writer.poll() is None for writer in writers):
         home.ok("save", "few", "--as", "shared", "--catalog", address)

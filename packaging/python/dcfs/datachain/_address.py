@@ -43,6 +43,7 @@ def metastore(uri: str) -> Server:
     """The server of names of `postgresql://[USER@]HOST[:PORT]/DATABASE`, or of the whole address of a catalog."""
     scheme, server, options = _parts(uri)
     if scheme == "clickhouse":
+        warehouse(uri)  # Its own options are those of a whole address.
         if (inner := options.get("metastore")) is None:
             raise _wrong(uri, "it does not say where the names are (`?metastore=postgresql://...`)")
         if "://" not in inner:

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from . import _address as address
 from . import _values as values
 from ._dialect import Dialect
+from ._rows import Rows
 
 SETTINGS = {
     # Rows without a partner have NULL, and so has a sum of no rows.
@@ -37,25 +38,6 @@ SETTINGS = {
 
 TOO_LARGE_TO_DROP = 359
 """The server's code for a table with more than `max_table_size_to_drop` bytes."""
-
-
-class Rows(Iterator[tuple[Any, ...]]):
-    """The rows of an answer, all of them here."""
-
-    def __init__(self, rows: Sequence[Sequence[Any]] = ()) -> None:
-        self._rows = iter(rows)
-
-    def __next__(self) -> tuple[Any, ...]:
-        return tuple(next(self._rows))
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return list(self)
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return next(self, None)
-
-    def close(self) -> None:
-        self._rows = iter(())
 
 
 class ClickHouseEngine(DatabaseEngine):
@@ -137,8 +119,10 @@ class ClickHouseEngine(DatabaseEngine):
     def execute_str(self, sql: str, parameters: Any = None) -> Rows:
         if parameters:
             sql %= {name: values.literal(value) for name, value in parameters.items()}
-        answer = self.client.query(sql) if sql.lstrip().upper().startswith(("SELECT", "WITH", "DESCRIBE", "EXISTS")) else self.client.command(sql)
-        return Rows(getattr(answer, "result_rows", ()))
+        if sql.startswith(("SELECT", "DESCRIBE", "EXISTS")):
+            return Rows(self.client.query(sql).result_rows)
+        self.client.command(sql)
+        return Rows()
 
     def executemany(self, sql: str, params: Any) -> None:
         for one in params:

@@ -170,9 +170,6 @@ class Compiler(SQLCompiler):
     def visit_not_ilike_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         return self._like(binary, "lower({}) NOT LIKE lower({})", "", "", **kw)
 
-    def visit_ilike_case_insensitive_operand(self, element: Any, **kw: Any) -> str:
-        return f"lower({self.process(element.element, **kw)})"
-
     def visit_contains_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         return self._like(binary, "{} LIKE {}", "%", "%", **kw)
 
@@ -203,8 +200,6 @@ class Compiler(SQLCompiler):
     def _like(self, binary: Any, form: str, before: str, behind: str, **kw: Any) -> str:
         escape = binary.modifiers.get("escape")
         right = binary.right
-        if isinstance(right, sa.sql.operators.ColumnOperators) and hasattr(right, "element") and "ilike" in type(right).__name__:
-            right = right.element
         left = self._cut(self._inner(binary.left, **kw))
         known = getattr(right, "value", None)
         if isinstance(known, str):
@@ -212,8 +207,9 @@ class Compiler(SQLCompiler):
         elif escape is not None:
             raise CompileError("a pattern with an escape character has to be a text, not another column")
         else:
-            parts = [self._bound(part) for part in (before, behind)]
-            pattern = f"replaceAll(concat({parts[0]}, {self._inner(right, **kw)}, {parts[1]}), {self._bound(chr(92))}, {self._bound(chr(92) * 2)})"
+            whole = ", ".join([self._bound(before), self._inner(right, **kw), self._bound(behind)])
+            backslash, twice = self._bound("\\"), self._bound("\\\\")
+            pattern = f"replaceAll(concat({whole}), {backslash}, {twice})"
         return f"({form.format(left, pattern)})"
 
     def visit_regexp_match_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:

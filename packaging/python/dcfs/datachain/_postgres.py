@@ -16,29 +16,10 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.schema import CreateTable, DropTable
 
 from . import _address as address
+from ._rows import Rows
 
 TURN = 0x64636673
 """The number under which writers of `dcfs` take turns ("dcfs")."""
-
-
-class Rows(Iterator[tuple[Any, ...]]):
-    """The rows of an answer, and how many a statement changed."""
-
-    def __init__(self, cursor: psycopg.Cursor[tuple[Any, ...]]) -> None:
-        self.rowcount = cursor.rowcount
-        self._rows = iter(cursor.fetchall() if cursor.description else [])
-
-    def __next__(self) -> tuple[Any, ...]:
-        return next(self._rows)
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return list(self)
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return next(self, None)
-
-    def close(self) -> None:
-        self._rows = iter(())
 
 
 class PostgresEngine(DatabaseEngine):
@@ -113,7 +94,8 @@ class PostgresEngine(DatabaseEngine):
         return self.execute_str(*self.compile_to_args(query))
 
     def execute_str(self, sql: str, parameters: Any = None) -> Rows:
-        return Rows(self.connection.execute(sql, parameters))  # type: ignore[arg-type]
+        cursor = self.connection.execute(sql, parameters)  # type: ignore[arg-type]
+        return Rows(cursor.fetchall() if cursor.description else (), cursor.rowcount)
 
     def executemany(self, sql: str, params: Any) -> None:
         with self.connection.cursor() as cursor:
