@@ -424,6 +424,14 @@ impl Catalog {
         Ok(self.warehouse.cells(of, columns, ranges, each)?)
     }
 
+    /// Frees the pages of rows that were read in order and are not read again.
+    ///
+    /// # Errors
+    /// Errors of SQLite.
+    pub fn forget_pages(&self) -> Result<()> {
+        Ok(self.warehouse.forget_pages()?)
+    }
+
     /// Splits a filter into the part that the database engine evaluates and the rest; `None` if it
     /// can evaluate nothing, as for a catalog in a file. `stays` says which terms are better
     /// evaluated here.

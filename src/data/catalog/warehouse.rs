@@ -32,6 +32,11 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         each: &mut Each<'_>,
     ) -> Result<(), Error>;
 
+    /// Frees what is kept in memory of rows that were read and are not read again.
+    fn forget_pages(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn cells(
         &self,
         of: &VersionInfo,

@@ -468,7 +468,7 @@ impl Answers<'_> {
 }
 
 /// The page cache, in KiB.
-const CACHE: i64 = 512;
+const CACHE: i64 = 256;
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

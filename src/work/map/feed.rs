@@ -105,6 +105,8 @@ pub fn feed(
             let objects = catalog.objects(of, file, &ids)?;
             rows.iter_mut().zip(objects).for_each(|(row, object)| row.objects.extend(object));
         }
+        // Otherwise the page cache fills with rows that are not read again.
+        catalog.forget_pages()?;
         left -= rows.len() as u64;
         let is_taken = rows.is_empty() || to.blocking_send(rows).is_ok();
         if is_over || left == 0 || !is_taken {

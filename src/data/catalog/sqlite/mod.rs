@@ -57,6 +57,10 @@ impl Warehouse for Rows {
         rows::scan(&self.0, of, columns, within, each)
     }
 
+    fn forget_pages(&self) -> Result<(), Error> {
+        self.0.read(|connection| Ok(connection.execute_batch("PRAGMA shrink_memory")?))
+    }
+
     fn cells(
         &self,
         of: &VersionInfo,

@@ -26,7 +26,7 @@ const CHECKPOINT: u32 = 16_384;
 /// The page cache of a connection, in KiB: many pages for rows that are copied in any order, few for those that are
 /// copied in the order of their ids.
 const MANY: i64 = 64 << 10;
-const FEW: i64 = 1 << 10;
+const FEW: i64 = 512;
 
 /// A write connection.
 #[derive(Debug)]
