@@ -19,11 +19,14 @@ class Store:
     bucket: Path
     url: str
     files: dict
+    secure: str = ""
+    authority: Path | None = None
 
     @contextlib.contextmanager
-    def mounted(self, dcfs, point, *options):
+    def mounted(self, dcfs, point, *options, secure=False):
         """A mount of the catalog; the version's directory."""
-        with dcfs.mount(self.folder, point, "--anon", "--endpoint-url", self.url, *options) as mount:
+        url = self.secure if secure else self.url
+        with dcfs.mount(self.folder, point, "--anon", "--endpoint-url", url, *options) as mount:
             yield mount.datasets / "static@1.0.0"
 
     def access(self):
@@ -34,6 +37,11 @@ class Store:
         """The requested names, in order."""
         log = (self.folder / "access.log").read_text()
         return [match[1] for match in re.finditer(r'"GET /b/(\S+) HTTP', log)]
+
+    def connections(self, before):
+        """How many connections the requests after the first `before` came over."""
+        log = (self.folder / "access.log").read_text()
+        return len(set(re.findall(r'^(\d+) "GET /b/', log, re.MULTILINE)[before:]))
 
     def asked_twice(self, before, root):
         """How many names were requested again after the first `before`, except those that the mount raced because they were slow."""
@@ -61,5 +69,6 @@ def served(folder, files):
         (bucket / name).parent.mkdir(parents=True, exist_ok=True)
         (bucket / name).write_bytes(data)
     datachain_runs.run("static", folder, str(bucket))
-    with servers.nginx(folder, folder / "root") as url:
-        yield Store(folder, bucket, url, files)
+    lines, secure, authority = servers.over_tls(folder)
+    with servers.nginx(folder, folder / "root", lines) as url:
+        yield Store(folder, bucket, url, files, secure, authority)

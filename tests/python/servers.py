@@ -97,7 +97,7 @@ NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
 events {{ worker_connections 256; }}
 http {{
-  access_log {folder}/access.log; sendfile on;
+  log_format asked '$connection "$request" $status'; access_log {folder}/access.log asked; sendfile on;
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   server {{ listen 127.0.0.1:{port}; root {root}; {more} }}
@@ -130,6 +130,13 @@ def web(folder, root, tls=None):
     url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     with serving(command, url, folder / f"web-{port}.log"):
         yield url
+
+
+def over_tls(folder):
+    """The lines with which `nginx` also speaks TLS, its address then, and the authority to trust."""
+    authority, key = certificate(folder)
+    port = free_port()
+    return f"listen 127.0.0.1:{port} ssl; ssl_certificate {authority}; ssl_certificate_key {key};", f"https://localhost:{port}", authority
 
 
 def certificate(folder, is_authority=False):

@@ -68,6 +68,20 @@ def test_opens_in_no_order_and_off_fetch_nothing_else(store, tmp_path):
         assert store.asked()[before:] == opened
 
 
+@pytest.mark.parametrize("options", [[], ["--cache-size", "0"]], ids=["cached", "uncached"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_a_random_order_is_one_request_for_each_file_over_few_connections(store, tmp_path, options, secure):
+    names = sorted(store.files)
+    random.Random(19).shuffle(names)
+    before = len(store.asked())
+    dcfs = mounts.Dcfs(tmp_path / "home", AWS_CA_BUNDLE=str(store.authority))
+    with store.mounted(dcfs, tmp_path / "mnt", *options, secure=secure) as root:
+        read(root, names, store)
+        time.sleep(0.5)
+    assert store.asked()[before:] == names, "each once, and nothing that nobody opened"
+    assert store.connections(before) <= 2
+
+
 def test_all_are_fetched_once_one_is_opened(store, tmp_path):
     before = len(store.asked())
     with store.mounted(mounts.Dcfs(tmp_path / "home"), tmp_path / "mnt", "--prefetch", "all") as root:

@@ -49,6 +49,15 @@ pub struct Run {
     pub is_here: bool,
 }
 
+/// Unlocks explicitly, for the reason that `Small` has.
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        if self.is_locked.load(Ordering::Relaxed) {
+            self.unlock();
+        }
+    }
+}
+
 impl Blocks {
     /// Opens or creates the files, as [`files::open_or_make`].
     ///

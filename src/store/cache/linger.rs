@@ -14,7 +14,11 @@ pub const WHILE: Duration = Duration::from_millis(500);
 
 /// Entries whose locks are kept.
 #[derive(Debug, Default)]
-pub struct Linger(Mutex<Queue>);
+pub struct Linger {
+    queue: Mutex<Queue>,
+    /// Held while locks are released, and taken before `queue`: whoever asks for their release finds them released.
+    releasing: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -39,8 +43,9 @@ impl Linger {
         }
     }
 
-    /// Releases all locks of unused entries.
+    /// Releases all locks of unused entries, and waits for a thread that is releasing some.
     pub fn let_go(&self) {
+        let _turn = self.turn();
         let entries = std::mem::take(&mut self.queue().entries);
         entries.into_iter().for_each(|(_, entry)| leave(&entry));
     }
@@ -49,6 +54,7 @@ impl Linger {
     fn watch(&self) {
         loop {
             std::thread::sleep(WHILE);
+            let _turn = self.turn();
             let now = Instant::now();
             let mut queue = self.queue();
             let due = queue.entries.partition_point(|(until, _)| *until <= now);
@@ -63,8 +69,12 @@ impl Linger {
         }
     }
 
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.releasing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -124,8 +124,14 @@ impl Cache {
     pub fn new(config: &CacheConfig) -> Self {
         let root = config.folder.join(OBJECTS);
         let opened = Arc::new(Opened::new(config.open));
-        let removed = Arc::clone(&opened);
-        let room = Room::new(root.clone(), config, move || removed.let_go());
+        // A thread that makes room must not keep files open that are closed meanwhile.
+        let removed = Arc::downgrade(&opened);
+        let let_go = move || {
+            if let Some(opened) = removed.upgrade() {
+                opened.let_go();
+            }
+        };
+        let room = Room::new(root.clone(), config, let_go);
         let waiting = Arc::new(Semaphore::new(WAITING));
         let (lacks_marks, sealer, writer) = Default::default();
         let room = Arc::new(room);
@@ -186,6 +192,12 @@ impl Cache {
     fn folder(&self, key: Key) -> PathBuf {
         let name = key.to_string();
         self.root.join(&name[..2]).join(&name[2..])
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.opened.close();
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Opened {
     table: Mutex<Table>,
     ticking: Once,
     linger: Arc<Linger>,
+    /// Held while a background thread has entries in its hands, and taken before `table`.
+    letting_go: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,8 @@ impl Opened {
     pub fn new(most: usize) -> Self {
         let latest = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
         let table = Mutex::new(Table { all: HashMap::new(), latest });
-        Self { table, ticking: Once::new(), linger: Arc::default() }
+        let (linger, letting_go) = Default::default();
+        Self { table, ticking: Once::new(), linger, letting_go }
     }
 
     /// A new entry, not shared yet.
@@ -80,6 +83,7 @@ impl Opened {
 
     /// Releases unused locks, and closes removed files.
     pub fn let_go(&self) {
+        let _turn = self.turn();
         self.linger.let_go();
         let latest: Vec<_> =
             self.lock().latest.iter().map(|(key, one)| (*key, one.clone())).collect();
@@ -88,6 +92,17 @@ impl Opened {
                 self.forget(key, &entry);
             }
         }
+    }
+
+    /// Closes the files of everything that nobody uses, whatever a background thread is doing: afterwards no lock is left
+    /// behind.
+    pub fn close(&self) {
+        let _turn = self.turn();
+        self.linger.let_go();
+        let mut table = self.lock();
+        table.all.clear();
+        let closed: Vec<_> = std::iter::from_fn(|| table.latest.pop_lru()).collect();
+        drop((table, closed));
     }
 
     fn tick(self: &Arc<Self>) {
@@ -101,6 +116,10 @@ impl Opened {
         };
         // Without the thread, files are closed when space is needed.
         let _ = std::thread::Builder::new().name("dcfs-opened".into()).spawn(work);
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.letting_go.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

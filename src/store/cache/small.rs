@@ -89,17 +89,17 @@ impl Small {
             Err(error) => return Err(error),
         };
         match Mark::read(&file).filter(|_| is_of(&file, self.size)) {
-            Some(mark) => self.found(file, mark, None),
+            Some(mark) => self.found(file, mark),
             None => self.leftover(&file)?,
         }
         Ok(())
     }
 
-    fn found(&self, file: File, mark: Mark, believed: Option<Stamp>) {
+    fn found(&self, file: File, mark: Mark) {
         let mut state = self.state();
         if files::lock(&file).is_ok_and(|is_ours| is_ours) {
             state.is_locked = true;
-            state.found = Some(Found { file: Arc::new(file), mark, believed });
+            state.found = Some(Found { file: Arc::new(file), mark, believed: None });
         }
     }
 
@@ -257,11 +257,14 @@ impl Small {
             made => made?,
         };
         // A process that looks at it before it is locked takes it for a leftover and removes its name.
-        let _ = file.try_lock_shared();
+        let is_locked = file.try_lock_shared().is_ok();
         match self.fill(&file, bytes) {
             Ok(mark) => {
-                let believed = Stamp::of(&file);
-                self.found(file, mark, believed);
+                let believed = Stamp::of(&file).filter(|stamp| is_locked && !stamp.is_gone());
+                if believed.is_some() {
+                    let found = Some(Found { file: Arc::new(file), mark, believed });
+                    *self.state() = State { found, is_locked };
+                }
                 Ok(())
             }
             Err(error) => {
@@ -290,6 +293,16 @@ impl Small {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Unlocks explicitly: a process that this one is just starting shares its files, and their locks, until it runs its program.
+impl Drop for Small {
+    fn drop(&mut self) {
+        let state = self.state();
+        if let Some(found) = state.found.as_ref().filter(|_| state.is_locked) {
+            let _ = found.file.unlock();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,6 +23,9 @@ const KEPT: Duration = Duration::from_secs(60);
 /// Maximum of idle connections of one origin.
 const MOST: usize = 128;
 
+/// Bytes read from the socket of a TLS connection at a time. `rustls` alone asks for 4 KiB: 21 system calls for 80 KB.
+const READ: usize = 64 << 10;
+
 /// A connection, and the bytes received on it but not consumed yet.
 #[derive(Debug)]
 pub struct Line {
@@ -33,7 +36,7 @@ pub struct Line {
 #[derive(Debug)]
 enum Transport {
     Plain(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
+    Secure(Box<TlsStream<BufReader<TcpStream>>>),
 }
 
 impl Line {
@@ -54,6 +57,7 @@ impl Line {
             Some(tls) => {
                 let name = ServerName::try_from(origin.name().to_owned());
                 let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+                let socket = BufReader::with_capacity(READ, socket);
                 Transport::Secure(Box::new(within(limit, tls.connect(name?, socket)).await?))
             }
         };
@@ -66,11 +70,11 @@ impl Line {
             Transport::Plain(socket) => socket,
             Transport::Secure(tls) => {
                 let (socket, session) = tls.get_ref();
-                // Bytes that are decrypted already, or a close notification.
-                if !session.wants_read() {
+                // Bytes that are received or decrypted already, or a close notification.
+                if !session.wants_read() || !socket.buffer().is_empty() {
                     return false;
                 }
-                socket
+                socket.get_ref()
             }
         };
         let found = socket.try_read(&mut [0]);
