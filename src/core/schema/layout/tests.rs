@@ -1,6 +1,7 @@
 //! Tests of [`super`]: shapes as DataChain writes and reads them.
 
 use super::*;
+use crate::schema::ValueType;
 
 fn table(layout: &Layout) -> Vec<(String, String)> {
     let own = layout.columns.iter().map(|c| (c.name.clone(), c.declared.to_owned()));
@@ -40,6 +41,30 @@ fn what_is_made_reads_back_the_same() {
     assert!(schema.signals[1].optional && schema.signals[2].optional);
     let tag = layout.columns.iter().position(|column| column.name == "info___type_tag");
     assert_eq!(tag, Some(8), "the tag comes first");
+}
+
+#[test]
+fn a_list_of_models_has_one_column_and_a_model() {
+    let point = SignalKind::Model(vec![
+        Signal::new("x", SignalKind::Scalar(Scalar::Int)),
+        Signal::optional("y", SignalKind::Scalar(Scalar::Float)),
+    ]);
+    let line = SignalKind::Model(vec![
+        Signal::new("label", SignalKind::Scalar(Scalar::Text)),
+        Signal::new("points", SignalKind::List(Box::new(point))),
+    ]);
+    let layout = Layout::of_signals(&[Signal::new("lines", SignalKind::List(Box::new(line)))]);
+    assert_eq!(layout.columns, [NewColumn { name: "lines".into(), declared: "ARRAY" }]);
+    let types: Value = serde_json::from_str(&layout.types).expect("JSON");
+    assert_eq!(types["lines"], json!({"type": "Array", "item_type": {"type": "JSON"}}));
+    let schema = Schema::parse(&layout.features, &layout.types, &table(&layout)).expect("a schema");
+    let point =
+        ValueType::Model(vec![("x".into(), ValueType::Int), ("y".into(), ValueType::Float)]);
+    let points = ValueType::List(Box::new(point));
+    let line = ValueType::Model(vec![("label".into(), ValueType::Text), ("points".into(), points)]);
+    let leaves = schema.leaves();
+    assert_eq!(leaves.len(), 1);
+    assert_eq!(*leaves[0].value, ValueType::List(Box::new(line)));
 }
 
 #[test]
