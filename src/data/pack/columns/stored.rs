@@ -1,7 +1,6 @@
 //! A packed column on the disk: its manifest, and its mapped buffers.
 
 use dcfs_disk::regular;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -9,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Key;
 use super::sink::{Written, part};
-use crate::pack::check::Checksums;
 use crate::pack::error::Error;
-use crate::pack::output::{Output, Sums, mapped};
+use crate::pack::output::{Output, Sum, Sums, mapped};
 use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 use dcfs_disk::map::Map;
 
@@ -107,24 +105,9 @@ impl Stored {
         if manifest.rows != rows {
             return Err(Error::damaged("it is of other rows"));
         }
-        for (name, sum) in &manifest.files {
-            let path = folder.join(name);
-            let found = fs::metadata(&path).map_err(Error::read(&path))?.len();
-            if found != sum.length {
-                return Err(Error::damaged(format!(
-                    "`{name}` has {found} bytes, not {}",
-                    sum.length
-                )));
-            }
-        }
-        // Verified before use: a wrong answer could not be taken back. A new one has just been
-        // written.
-        if !is_new {
-            Checksums::open(folder, &manifest.files)?.compare(|| false)?;
-        }
-        let map = |name: &str| {
-            let is_there = manifest.files.contains_key(name);
-            is_there.then(|| mapped(folder, name)).transpose()
+        let map = |name: &str| match manifest.files.get(name) {
+            Some(sum) => whole(folder, name, sum, is_new).map(Some),
+            None => Ok(None),
         };
         Ok(Self {
             kind: manifest.kind,
@@ -155,6 +138,21 @@ impl Stored {
             Kind::Doubles => vectors(Numbers::Double(eights)),
         }
     }
+}
+
+/// A file of a column, mapped and verified before use: a wrong answer could not be taken back. It is the mapping that is
+/// compared, which a statement reads next anyway. A new file has just been written.
+fn whole(folder: &Path, name: &str, sum: &Sum, is_new: bool) -> Result<Map, Error> {
+    let map = mapped(folder, name)?;
+    let found = map.as_ref().len();
+    if found as u64 != sum.length {
+        let what = format!("`{name}` has {found} bytes, not {}", sum.length);
+        return Err(Error::damaged(what));
+    }
+    if !is_new && crc32fast::hash(map.as_ref()) != sum.crc32 {
+        return Err(Error::damaged(format!("`{name}` does not match its checksum")));
+    }
+    Ok(map)
 }
 
 fn bytes(map: &Option<Map>) -> &[u8] {
