@@ -1,5 +1,5 @@
 //! Random SELECTs over awkward values, evaluated three ways: by kernels if they support them, by SQLite over packed columns, and by
-//! SQLite over the catalog's own tables. `DCFS_SELECTS` sets the number.
+//! SQLite over the catalog's own tables. `DCFS_SELECTS` sets the number, `DCFS_SEED` which.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -357,9 +357,10 @@ fn agree(one: &[Vec<Value>], other: &[Vec<Value>]) -> bool {
 
 #[test]
 fn random_selects_say_the_same_three_ways() {
-    let count = std::env::var("DCFS_SELECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let count = said("DCFS_SELECTS").unwrap_or(2000);
     let fixture = Fixture::new();
-    let mut draw = Draw(17);
+    let mut draw = Draw(said("DCFS_SEED").unwrap_or(17).into());
     let (mut by_kernels, mut outer, mut tests) = (0, 0, 0);
     for _ in 0..count {
         let Select { text, theirs, is_ordered } = statement(&mut draw);
