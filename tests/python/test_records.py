@@ -159,7 +159,9 @@ def test_an_object_of_a_store_is_loaded(dcfs, load, s3):
     assert [row["stem"] for row in load.rows()] == ["cat.1"]
     bad = from_store("a/bad.txt", "--format", "yolo")
     assert bad.returncode == 2 and "`s3://labels/a/bad.txt`, line 1: " in bad.stderr
-    assert from_store("a/none.csv").returncode == 1 and from_store("a/", "--format", "csv").returncode == 1
+    assert from_store("a/none.csv").returncode == 1 and from_store("b/", "--format", "csv").returncode == 1
+    folder = from_store("a/", "--format", "csv")
+    assert folder.returncode == 2 and "`s3://labels/a/bad.csv`, line 2: it has 1 fields" in folder.stderr, "all of a folder"
 
 
 def test_parquet_is_read_with_its_types(load):

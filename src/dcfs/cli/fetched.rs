@@ -1,19 +1,25 @@
-//! A single object of a store as a file of this machine, for commands that read one from its beginning to its end, twice.
+//! Objects of stores as files of this machine, for commands that read them from their beginning to their end, twice.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use futures_util::future;
+use tokio::runtime::Runtime;
 
 use super::access::{self, AccessArgs};
+use super::places;
 use super::progress::{Progress, Unit};
-use super::{places, usage};
 use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_disk::scratch;
+use dcfs_store::Stores;
 use dcfs_store::list::{End, How, Listed, Origin};
+use dcfs_work::load::SourceFile;
 
 /// Bytes that are asked for at a time.
 const PIECE: u32 = 8 << 20;
@@ -34,63 +40,124 @@ fn unkept(folder: &Path, error: &io::Error) -> Error {
     Error::new(kind, format!("cannot keep the object below `{folder}`: {error}"))
 }
 
-/// The bytes of the object at `uri`, in a file without a name that is gone when it is closed.
-///
-/// # Errors
-/// Errors of the store; a disk that is full or cannot be written to.
-pub fn object(uri: &str, access: &AccessArgs) -> Result<File> {
-    let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
-    let settings = access::settings(access.config.as_deref())?;
-    let stores = access.stores(settings);
-    stores.check()?;
-    let runtime = session::runtime()?;
-    let [origin] = <[Origin; 1]>::try_from(Origin::parse(uri, &folder)?)
-        .map_err(|_| usage(format!("`{uri}` names several objects; one is loaded at a time")))?;
-    let cache = access.cache_dir.clone().unwrap_or_else(places::cache);
-    places::private_cache(&cache)?;
-    let mut file = scratch::file(&cache).map_err(|error| unkept(&cache, &error))?;
-    let progress = Progress::new(Unit::Bytes);
-    runtime.block_on(async {
-        let origin = stores.settle(origin).await?;
-        if origin.end() != End::Object {
-            let message = format!("`{uri}` is not an object");
-            return Err(Error::new(Kind::Missing, message));
+/// Objects of stores, and the files that hold their bytes.
+pub struct Fetching {
+    stores: Stores,
+    runtime: Runtime,
+    cache: PathBuf,
+    /// The files of objects that are read more than once, by their addresses. Few, as each of them is open.
+    held: RefCell<HashMap<String, File>>,
+}
+
+impl Fetching {
+    /// # Errors
+    /// Wrong settings; a cache folder that cannot be used.
+    pub fn new(access: &AccessArgs) -> Result<Self> {
+        let settings = access::settings(access.config.as_deref())?;
+        let stores = access.stores(settings);
+        stores.check()?;
+        let runtime = session::runtime()?;
+        let cache = access.cache_dir.clone().unwrap_or_else(places::cache);
+        places::private_cache(&cache)?;
+        Ok(Self { stores, runtime, cache, held: RefCell::default() })
+    }
+
+    /// The objects that an address names, in the order of their keys, and what each key begins with: one, those that a
+    /// pattern matches, or those of a folder that have one of the `endings`.
+    ///
+    /// # Errors
+    /// Errors of the store; no such object.
+    pub fn list(&self, uri: &str, endings: &[&str]) -> Result<Vec<SourceFile>> {
+        let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
+        let mut all = Vec::new();
+        for origin in Origin::parse(uri, &folder)? {
+            let (origin, listed) = self.runtime.block_on(self.listed(origin))?;
+            let prefix = origin.prefix();
+            let is_whole = origin.end() == End::Folder && origin.globs().is_empty();
+            for row in listed.into_iter().filter(|row| origin.selects(&row.path)) {
+                let object = Object {
+                    source: origin.source(),
+                    path: row.path.into_bytes(),
+                    size: Some(row.size),
+                    version: row.version,
+                    etag: row.etag,
+                    last_modified: Some(row.last_modified),
+                    location: None,
+                };
+                let file = SourceFile::object(object, &prefix);
+                if !is_whole || file.ends_with(endings) {
+                    all.push(file);
+                }
+            }
         }
+        if all.is_empty() {
+            return Err(Error::new(Kind::Missing, format!("`{uri}` names no object to load")));
+        }
+        all.sort_by(|one: &SourceFile, other| one.name.cmp(&other.name));
+        all.dedup_by(|one, other| one.name == other.name);
+        Ok(all)
+    }
+
+    async fn listed(&self, origin: Origin) -> Result<(Origin, Vec<Listed>)> {
+        let origin = self.stores.settle(origin).await?;
         let (to, mut listed) = tokio::sync::mpsc::channel::<Vec<Listed>>(1);
-        let (stores, origin) = (&stores, &origin);
-        // Each side ends with the other: the sender goes with the listing, the receiver with the first rows.
-        let list = async move { stores.list(origin, How::default(), &to).await };
-        let first = async move { listed.recv().await };
-        let (found, row) = future::join(list, first).await;
-        found?;
-        let row = row.and_then(|rows| rows.into_iter().next());
-        let row =
-            row.ok_or_else(|| Error::new(Kind::Missing, format!("`{uri}` is not an object")))?;
-        let object = Object {
-            source: origin.source(),
-            path: row.path.into_bytes(),
-            size: Some(row.size),
-            version: row.version,
-            etag: row.etag,
-            last_modified: Some(row.last_modified),
-            location: None,
+        let (stores, of) = (&self.stores, &origin);
+        // Each side ends with the other: the sender goes with the listing, the receiver with the last rows.
+        let list =
+            async move { stores.list(of, How { is_current: true, ..How::default() }, &to).await };
+        let gather = async move {
+            let mut all = Vec::new();
+            while let Some(rows) = listed.recv().await {
+                all.extend(rows);
+            }
+            all
         };
-        let reader = stores.open(&object).await?;
-        progress.set_total(row.size);
+        let (found, rows) = future::join(list, gather).await;
+        found?;
+        Ok((origin, rows))
+    }
+
+    /// The bytes of an object, in a file without a name that is gone when it is closed. `is_kept`: it is asked for again.
+    ///
+    /// # Errors
+    /// Errors of the store; a disk that is full or cannot be written to.
+    pub fn fetch(&self, object: &Object, is_kept: bool) -> Result<File> {
+        let uri = format!("{}/{}", object.source, String::from_utf8_lossy(&object.path));
+        if let Some(held) = self.held.borrow().get(&uri) {
+            return anew(held).map_err(|error| unkept(&self.cache, &error));
+        }
+        let file = self.runtime.block_on(self.fetched(object, &uri))?;
+        let fresh = anew(&file).map_err(|error| unkept(&self.cache, &error))?;
+        if is_kept {
+            self.held.borrow_mut().insert(uri, file);
+        }
+        Ok(fresh)
+    }
+
+    async fn fetched(&self, object: &Object, uri: &str) -> Result<File> {
+        let mut file = scratch::file(&self.cache).map_err(|error| unkept(&self.cache, &error))?;
+        let progress = Progress::new(Unit::Bytes);
+        let reader = self.stores.open(object).await?;
+        let size = object.size.unwrap_or(0);
+        progress.set_total(size);
         let mut at = 0;
-        while at < row.size {
+        while at < size {
             let bytes = reader.read(at, PIECE).await?;
             if bytes.is_empty() {
                 return Err(Error::new(Kind::Stale, format!("`{uri}` became shorter")));
             }
-            file.write_all(&bytes).map_err(|error| unkept(&cache, &error))?;
+            file.write_all(&bytes).map_err(|error| unkept(&self.cache, &error))?;
             at += bytes.len() as u64;
             progress.reach(at);
         }
-        Ok(())
-    })?;
-    progress.clear();
-    Ok(file)
+        progress.clear();
+        Ok(file)
+    }
+}
+
+/// The same file, to be read from its beginning.
+fn anew(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use dcfs_core::render::numbers::{count, counted, objects, verb};
 use dcfs_data::catalog::{self, Saved};
 use dcfs_store::list::{Origin, Totals};
 use dcfs_work::author;
-use dcfs_work::index::{self, Delta, Desk, Indexed, Phase, Report, Request, Watch, With};
+use dcfs_work::index::{self, Counts, Delta, Desk, Indexed, Phase, Report, Request, Watch, With};
 
 /// Make a dataset of the objects in a bucket or a folder
 ///
@@ -222,9 +222,7 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     let computed = &indexed.computed;
     let (counts, last) = (indexed.counts, indexed.last.as_ref());
     if last.is_some() {
-        let [unchanged, new] = [counts.unchanged, counts.new].map(count);
-        let [changed, gone] = [counts.changed, counts.gone].map(count);
-        out.line(format!("{unchanged} unchanged, {new} new, {changed} changed, {gone} gone"))?;
+        out.line(told_counts(counts))?;
     }
     if computed.no_images > 0 {
         let is = verb(computed.no_images, "is no image", "are no images");
@@ -262,6 +260,13 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
         (None, Some(last)) => out.line(format!("nothing new; {last} is as it was")),
         (None, None) => Ok(()),
     }
+}
+
+/// What a delta found, of objects, rows or files.
+pub fn told_counts(counts: Counts) -> String {
+    let [unchanged, new] = [counts.unchanged, counts.new].map(count);
+    let [changed, gone] = [counts.changed, counts.gone].map(count);
+    format!("{unchanged} unchanged, {new} new, {changed} changed, {gone} gone")
 }
 
 fn told_of(listing: &Report, is_told: bool) {

@@ -1,28 +1,41 @@
 //! `dcfs load`: saves the records of a file as a typed dataset.
 
-use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::access::AccessArgs;
+use super::fetched::{self, Fetching};
+use super::index::told_counts;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{command_line, fetched, save, usage, warn};
+use super::{command_line, save, usage, warn};
 use dcfs_core::error::Result;
+use dcfs_core::glob;
 use dcfs_core::name::DatasetName;
+use dcfs_core::object::Object;
 use dcfs_core::schema::Scalar;
-use dcfs_data::catalog::{self, Publication, Writer};
+use dcfs_data::catalog::{self, Catalog, Publication, Saved, VersionInfo, Writer};
 use dcfs_work::author;
-use dcfs_work::load::{self, Reading};
+use dcfs_work::index::Counts;
+use dcfs_work::load::{self, Last, Reading, SourceFile};
+
+/// Objects of stores whose bytes are kept between the two times that they are read.
+const MOST_OPEN: usize = 100;
+
+const FORMATS: &str = "say `--format csv`, `tsv`, `jsonl`, `json`, `parquet`, `xml`, `coco`, `voc`, `yolo` or `synsets`";
 
 /// Save the records of a CSV, TSV, JSON, JSON Lines, Parquet or XML file, or of label files, as a typed dataset
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Load {
-    /// The file, or the address of an object: s3://, gs://, az://
-    file: PathBuf,
+    /// Files, folders, patterns such as `'part-*.csv'`, or addresses of the same in a store: s3://, gs://, az://
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
     /// Name of the dataset; an existing one gets its next version
@@ -46,6 +59,13 @@ pub struct Load {
     /// The key of the list of records in JSON: `images`, `data.items`; the path of the elements in XML: `channel/item`
     #[arg(long, value_name = "KEY")]
     path: Option<String>,
+    /// Read only files that are new or changed since the latest version; the rows of the others are copied, and
+    /// those of files that are gone are dropped
+    #[arg(long)]
+    delta: bool,
+    /// With --delta: keep the rows of files that are gone
+    #[arg(long, requires = "delta")]
+    keep_deleted: bool,
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
@@ -65,10 +85,12 @@ const EXAMPLES: &str = "Examples:
   dcfs load train-00000.parquet --as train
   dcfs load Annotations --format voc --as objects          a row per object of Pascal VOC; also coco, yolo, synsets
   dcfs load feed.xml --path channel/item --as items
+  dcfs load 'logs/*.jsonl' --as logs --delta               new and changed files only, since the last version
   dcfs load events.jsonl --types id:str --as events --dry-run
 
 Types hold every record: int, float where one is no whole number, bool, datetime, else str; Optional where one is missing.
-Whole numbers with a zero in front are str. Objects become models, lists of plain values lists, anything else its JSON as str.
+Whole numbers with a zero in front are str. Objects become models, lists of plain values or of objects lists, anything else its
+JSON as str.
 In CSV nothing between two delimiters is NULL, and an empty text in a column of texts.";
 
 /// Formats of a file.
@@ -97,29 +119,45 @@ enum Format {
 }
 
 impl Load {
-    /// Loads the file, and prints what was saved.
+    /// Loads the files, and prints what was saved.
     pub fn run(mut self, out: &mut Output) -> Result<()> {
         self.take_metadata();
-        let (mut reading, types) = self.reading()?;
-        let address =
-            self.file.to_str().filter(|text| fetched::is_address(text)).map(str::to_owned);
-        // Held until the end: its path leads to it only as long as it is open.
-        let held = address.as_deref().map(|uri| fetched::object(uri, &self.access)).transpose()?;
-        if let Some(held) = &held {
-            self.file = format!("/proc/self/fd/{}", held.as_raw_fd()).into();
-            reading.shown = address;
-        }
-        if reading.format == load::Format::Yolo
-            && let Some(classes) = load::class_file(&self.file, &reading)?
-        {
-            warn(format_args!("classes are named by `{}`", classes.display()));
-        }
-        let found = load::look(&self.file, &reading, &types)?;
+        let (reading, types) = self.reading()?;
+        let stores = OnceCell::new();
+        let fetching = || match stores.get() {
+            Some(fetching) => Ok(fetching),
+            None => Fetching::new(&self.access).map(|new| stores.get_or_init(|| new)),
+        };
+        let files = self.files(&reading, &fetching)?;
+        // All that is fetched stays as long as it is open, twice as many files as this at most.
+        let is_kept = files.len() <= MOST_OPEN;
+        let fetch = &|object: &Object| fetching()?.fetch(object, is_kept);
+        let keeps_deleted = self.keep_deleted;
+        let request = load::Request { files, fetch, reading, types, keeps_deleted };
         if self.dry_run {
+            let found = load::look(&request, None)?;
             return found.told().into_iter().try_for_each(|column| out.line(column));
         }
-        let (path, _) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
+        let (path, is_there) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
         Writer::check_form(&self.name)?;
+        let last = if self.delta && is_there { self.last(&path)? } else { None };
+        let found = load::look(&request, last)?;
+        if let Some(why) = &found.whole {
+            warn(format_args!("{why}: all files are read"));
+        }
+        let counts = found.counts();
+        if let Some(counts) = counts.filter(|_| !self.json) {
+            out.line(format_args!("files: {}", told_counts(counts)))?;
+        }
+        if let Some(unchanged) = found.unchanged() {
+            if self.numbering.is_said() {
+                warn("no version was made, so `--version` and `--bump` did nothing");
+            }
+            return match self.json {
+                true => out.json(&Shown::unchanged(unchanged, found.counts())),
+                false => out.line(format_args!("nothing new; {unchanged} is as it was")),
+            };
+        }
         let number = self.numbering.number();
         let mut writer = Writer::open_or_create(&path)?;
         writer.check_name(&self.name)?;
@@ -139,26 +177,94 @@ impl Load {
         };
         let progress = Progress::new(Unit::Rows);
         progress.set_total(found.rows);
-        let saved = load::save(&self.file, &reading, &found, &mut writer, &publication, |rows| {
+        let saved = load::save(&request, &found, &mut writer, &publication, |rows| {
             progress.reach(rows);
         });
         progress.clear();
-        save::tell(&saved?, self.json, out)
+        let saved = saved?;
+        match (self.json, self.delta) {
+            (true, true) => out.json(&Shown::saved(&saved, counts)),
+            (is_json, _) => save::tell(&saved, is_json, out),
+        }
+    }
+
+    /// The version that a delta starts from.
+    fn last(&self, path: &Path) -> Result<Option<Last>> {
+        let catalog = Catalog::open(path)?;
+        let latest = catalog.latest(&self.name)?;
+        latest.map(|latest| Last::new(&catalog, latest)).transpose()
     }
 
     /// In a folder of Hugging Face's, its `metadata` file is meant.
     fn take_metadata(&mut self) {
-        if self.format.is_some() || !self.file.is_dir() {
+        let [file] = &mut self.files[..] else { return };
+        if self.format.is_some() || !file.is_dir() {
             return;
         }
         let names = ["metadata.parquet", "metadata.jsonl", "metadata.csv"];
-        let found = names.into_iter().map(|name| self.file.join(name)).find(|path| path.is_file());
-        self.file = found.unwrap_or_else(|| self.file.clone());
+        let found = names.into_iter().map(|name| file.join(name)).find(|path| path.is_file());
+        *file = found.unwrap_or_else(|| file.clone());
+    }
+
+    /// The files to load, each once.
+    fn files<'f>(
+        &self,
+        reading: &Reading,
+        fetching: &dyn Fn() -> Result<&'f Fetching>,
+    ) -> Result<Vec<SourceFile>> {
+        let endings = load::endings(reading.format, reading.delimiter);
+        let mut all: Vec<SourceFile> = Vec::new();
+        for text in &self.files {
+            all.extend(match text.to_str().filter(|text| fetched::is_address(text)) {
+                Some(uri) => fetching()?.list(uri, endings)?,
+                None => load::local(text, endings)?,
+            });
+        }
+        // The names of YOLO's classes stand beside its labels.
+        let is_label = |file: &SourceFile| !file.name.ends_with("/classes.txt");
+        all.retain(|file| reading.format != load::Format::Yolo || is_label(file));
+        let mut seen = HashSet::new();
+        all.retain(|file| seen.insert(file.name.clone()));
+        Ok(all)
+    }
+
+    /// The format of the files by their names: of a folder, if all files in it that have one have the same.
+    fn known(&self) -> Result<Option<(load::Format, u8)>> {
+        let mut found = HashSet::new();
+        for file in &self.files {
+            if file.is_dir() {
+                let entries = file.read_dir().into_iter().flatten().flatten();
+                found.extend(entries.filter_map(|entry| load::Format::of_file(&entry.path())));
+            } else {
+                found.extend(load::Format::of_file(file));
+            }
+        }
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => {
+                Err(usage(format!("the files are of several formats; {FORMATS}")))
+            }
+            (known, _) => Ok(known),
+        }
+    }
+
+    /// The folder or the file that names YOLO's classes is found from here.
+    fn beside(&self) -> Option<PathBuf> {
+        let text = self.files.first()?;
+        let name = text.to_str()?;
+        match text.exists() || !load::is_pattern(name) {
+            _ if fetched::is_address(name) => None,
+            true => Some(text.clone()),
+            false => {
+                let (folder, _) = glob::split(name);
+                Some(PathBuf::from(if folder.is_empty() { "." } else { folder }))
+            }
+        }
     }
 
     /// The options of reading the file, and the requested types.
     fn reading(&self) -> Result<(Reading, Vec<(String, Scalar)>)> {
-        let known = load::Format::of_file(&self.file);
+        let known = if self.format.is_some() { None } else { self.known()? };
         let (format, delimiter) = match (self.format, known) {
             (Some(Format::Csv), _) => (load::Format::Csv, b','),
             (Some(Format::Tsv), _) => (load::Format::Csv, b'\t'),
@@ -172,10 +278,10 @@ impl Load {
             (Some(Format::Synsets), _) => (load::Format::Synsets, b','),
             (None, Some(known)) => known,
             (None, None) => {
-                return Err(usage(format!(
-                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl`, `json`, `parquet`, `xml`, `coco`, `voc`, `yolo` or `synsets`",
-                    self.file.display()
-                )));
+                let named: Vec<String> =
+                    self.files.iter().map(|file| file.display().to_string()).collect();
+                let named = named.join(" ");
+                return Err(usage(format!("cannot tell what `{named}` is by its name; {FORMATS}")));
             }
         };
         let is_text = format == load::Format::Csv;
@@ -206,9 +312,46 @@ impl Load {
             comment: self.comment,
             names: (!names.is_empty()).then_some(names),
             path: self.path.clone(),
-            shown: None,
+            classes: match self.beside().filter(|_| format == load::Format::Yolo) {
+                Some(beside) => load::classes(&beside)?,
+                None => None,
+            },
         };
+        if let Some(classes) = &reading.classes {
+            warn(format_args!("classes are named by `{}`", classes.file.display()));
+        }
         Ok((reading, types))
+    }
+}
+
+/// What `--delta --json` prints.
+#[derive(Debug, Serialize)]
+struct Shown {
+    dataset: String,
+    version: String,
+    /// Null if no version was made.
+    uuid: Option<String>,
+    rows: Option<u64>,
+    is_new: bool,
+    /// Null if the files were not compared with those of a version.
+    files: Option<Counts>,
+}
+
+impl Shown {
+    fn saved(saved: &Saved, files: Option<Counts>) -> Self {
+        Self {
+            dataset: saved.dataset.to_string(),
+            version: saved.version.to_string(),
+            uuid: Some(saved.uuid.clone()),
+            rows: Some(saved.rows),
+            is_new: true,
+            files,
+        }
+    }
+
+    fn unchanged(of: &VersionInfo, files: Option<Counts>) -> Self {
+        let (dataset, version) = (of.dataset.to_string(), of.version.to_string());
+        Self { dataset, version, uuid: None, rows: of.rows, is_new: false, files }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use super::complete;
+use super::index::told_counts;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::parse_duration;
 use super::output::Output;
@@ -341,9 +342,7 @@ impl MapArgs {
 /// Prints the result for people.
 fn said(finished: &Finished, out: &mut Output) -> Result<()> {
     if let Some(counts) = finished.counts {
-        let [unchanged, new] = [counts.unchanged, counts.new].map(count);
-        let [changed, gone] = [counts.changed, counts.gone].map(count);
-        out.line(format!("{unchanged} unchanged, {new} new, {changed} changed, {gone} gone"))?;
+        out.line(told_counts(counts))?;
     }
     for why in &finished.first_errors {
         warn(why);

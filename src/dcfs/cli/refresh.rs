@@ -20,8 +20,8 @@ const MOST: usize = 1000;
 
 /// Bring a dataset and everything it came from up to date
 ///
-/// Begins at the storage: datasets made by `dcfs index` are listed again, then those that `map`, `gen`, `agg`
-/// and `save` made of them follow, each step only for what is new or changed. The commands are those that were
+/// Begins at the storage: datasets made by `dcfs index` are listed again, and files that `dcfs load` read are looked
+/// at again; then those that `map`, `gen`, `agg` and `save` made of them follow, each step only for what is new or changed. The commands are those that were
 /// recorded, run in their original folders.
 #[derive(Debug, clap::Args)]
 pub struct Refresh {
@@ -147,6 +147,7 @@ fn step(
     });
     let why = match (by.operation(), &newer, follows) {
         (Some("index"), _, _) => "the storage is listed again".to_owned(),
+        (Some("load"), _, _) => "its files are looked at again".to_owned(),
         (Some("map" | "gen" | "agg" | "save"), Some(newer), _) => {
             format!("`{newer}` is newer than what it was made of")
         }
@@ -179,7 +180,7 @@ impl Step {
 
 /// Adds `--delta` for commands that support it: only new and changed rows.
 fn with_delta(words: &mut Vec<String>) {
-    let knows = matches!(words.get(1).map(String::as_str), Some("index" | "map" | "gen"));
+    let knows = matches!(words.get(1).map(String::as_str), Some("index" | "load" | "map" | "gen"));
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let is_said = words[..end].iter().any(|word| word == "--delta");
     if let Some(at) = words[..end].iter().position(|word| word == "--update") {
@@ -198,6 +199,7 @@ mod tests {
     fn commands_go_on_from_the_last_version() {
         let cases = [
             ("dcfs index a --save b --update", "dcfs index --delta a --save b"),
+            ("dcfs load a.csv --as b", "dcfs load --delta a.csv --as b"),
             ("dcfs map a --as b -- x --delta", "dcfs map --delta a --as b -- x --delta"),
             ("dcfs map a --delta --as b -- x", "dcfs map a --delta --as b -- x"),
             ("dcfs save a --as b", "dcfs save a --as b"),

@@ -10,20 +10,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
+use sha2::{Digest as _, Sha256};
+
 use super::records::{EachRecord, Reading, Record, document};
-use super::{Error, names, xml};
+use super::sources::SourceFile;
+use super::{Error, names, wrong, xml};
 use dcfs_core::error::Result;
+use dcfs_core::hex::hex;
 use dcfs_disk::regular;
 
 /// The longest XML or text file of labels, in bytes: it is held in memory.
 const LONGEST: u64 = 64 << 20;
-
-/// The most files of a folder.
-const MOST_FILES: usize = 10_000_000;
-
-fn wrong(file: &str, what: impl Into<String>) -> Error {
-    Error::File { file: file.to_owned(), what: what.into() }
-}
 
 /// COCO: a record for every annotation, with the name and the size of its picture and the name of its category.
 pub fn coco(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
@@ -107,38 +104,31 @@ pub fn synsets(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()
     Ok(())
 }
 
-/// Every element of XML files that the reading's path names; `default` where it names none.
-pub fn xml_files(
-    path: &Path,
+/// Every element of an XML file that the reading's path names; `default` where it names none.
+pub fn xml_file(
+    opened: File,
+    shown: &str,
     reading: &Reading,
     default: Option<&str>,
     each: &mut EachRecord<'_>,
 ) -> Result<()> {
     let wanted = reading.path.as_deref().or(default);
     let mut line = 0;
-    for file in files(path, reading, "xml")? {
-        let shown = reading.shown(&file);
-        let text = whole(&file, &shown)?;
-        let read = xml::each(&text, wanted, &mut |record| {
+    let mut pass = |text: &str, wanted: Option<&str>| {
+        let read = xml::each(text, wanted, &mut |record| {
             line += 1;
             each(line, Record::Untyped(record))
         });
-        let count = read.map_err(|error| match error {
-            xml::Wrong::Xml(what) => wrong(&shown, what).into(),
+        read.map_err(|error| match error {
+            xml::Wrong::Xml(what) => wrong(shown, what).into(),
             xml::Wrong::Record(error) => error,
-        })?;
-        // An annotation without objects is one of a picture where nothing is.
-        if count == 0 && default.is_some() && reading.path.is_none() {
-            let read =
-                xml::each(&format!("<x>{}</x>", without_declaration(&text)), None, &mut |record| {
-                    line += 1;
-                    each(line, Record::Untyped(record))
-                });
-            read.map_err(|error| match error {
-                xml::Wrong::Xml(what) => wrong(&shown, what).into(),
-                xml::Wrong::Record(error) => error,
-            })?;
-        }
+        })
+    };
+    let text = text_of(opened, shown)?;
+    let count: u64 = pass(&text, wanted)?;
+    // An annotation without objects is one of a picture where nothing is.
+    if count == 0 && default.is_some() && reading.path.is_none() {
+        pass(&format!("<x>{}</x>", without_declaration(&text)), None)?;
     }
     Ok(())
 }
@@ -151,80 +141,86 @@ fn without_declaration(text: &str) -> &str {
     }
 }
 
-/// YOLO: a record for every line of every text: the path without its ending, the class by number and name, and the box, or
-/// the points of an outline.
-pub fn yolo(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
-    let names = class_names(path, reading)?;
-    let root = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+/// YOLO: a record for every line of a text: the path without its ending, the class by number and name, and the box, or the
+/// points of an outline.
+pub fn yolo(
+    opened: File,
+    of: &SourceFile,
+    reading: &Reading,
+    each: &mut EachRecord<'_>,
+) -> Result<()> {
+    let names = reading.classes.as_ref().map(|classes| &classes.names);
+    let text = text_of(opened, &of.shown)?;
     let mut count = 0;
-    for file in files(path, reading, "txt")? {
-        if file.file_name().is_some_and(|name| name == "classes.txt") {
-            continue;
-        }
-        let shown = reading.shown(&file);
-        // An object of a store is read by a path that does not tell its name.
-        let stem = match &reading.shown {
-            Some(name) => PathBuf::from(Path::new(name).file_stem().unwrap_or_default()),
-            None => file.strip_prefix(root).unwrap_or(&file).with_extension(""),
+    let mut is_empty = true;
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        is_empty = false;
+        let wrong = |what: &str| {
+            let (file, line) = (of.shown.clone(), number as u64 + 1);
+            Error::Line { file, line, what: what.to_owned() }
         };
-        let text = whole(&file, &shown)?;
-        let mut is_empty = true;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            is_empty = false;
-            let wrong = |what: &str| {
-                let (file, line) = (shown.clone(), number as u64 + 1);
-                Error::Line { file, line, what: what.to_owned() }
-            };
-            let mut words = line.split_whitespace();
-            let class: Option<u64> = words.next().and_then(|word| word.parse().ok());
-            let class = class.ok_or_else(|| wrong("expected the number of a class"))?;
-            let numbers: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
-            let numbers = numbers.filter(|numbers| numbers.iter().all(|x| x.is_finite()));
-            let numbers = numbers.ok_or_else(|| wrong("expected numbers behind the class"))?;
-            let label = names.get(&class);
-            let mut record =
-                json!({"stem": stem.to_string_lossy(), "class": class, "label": label});
-            match numbers[..] {
-                [x, y, width, height] => {
-                    record["box"] = json!({"x": x, "y": y, "width": width, "height": height})
-                }
-                [x, y, width, height, confidence] => {
-                    record["box"] = json!({"x": x, "y": y, "width": width, "height": height});
-                    record["confidence"] = json!(confidence);
-                }
-                _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
-                    record["points"] = json!(numbers);
-                }
-                _ => {
-                    return Err(wrong(
-                        "expected four numbers of a box, or the points of an outline, two numbers each",
-                    )
-                    .into());
-                }
+        let mut words = line.split_whitespace();
+        let class: Option<u64> = words.next().and_then(|word| word.parse().ok());
+        let class = class.ok_or_else(|| wrong("expected the number of a class"))?;
+        let numbers: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
+        let numbers = numbers.filter(|numbers| numbers.iter().all(|x| x.is_finite()));
+        let numbers = numbers.ok_or_else(|| wrong("expected numbers behind the class"))?;
+        let label = names.and_then(|names| names.get(&class));
+        let mut record = json!({"stem": of.stem, "class": class, "label": label});
+        match numbers[..] {
+            [x, y, width, height] => {
+                record["box"] = json!({"x": x, "y": y, "width": width, "height": height})
             }
-            let Json::Object(record) = record else { continue };
-            count += 1;
-            each(count, Record::Json(&record))?;
+            [x, y, width, height, confidence] => {
+                record["box"] = json!({"x": x, "y": y, "width": width, "height": height});
+                record["confidence"] = json!(confidence);
+            }
+            _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
+                record["points"] = json!(numbers);
+            }
+            _ => {
+                return Err(wrong(
+                    "expected four numbers of a box, or the points of an outline, two numbers each",
+                )
+                .into());
+            }
         }
-        if is_empty {
-            let mut record = Map::new();
-            record.insert("stem".to_owned(), Json::from(stem.to_string_lossy()));
-            count += 1;
-            each(count, Record::Json(&record))?;
-        }
+        let Json::Object(record) = record else { continue };
+        count += 1;
+        each(count, Record::Json(&record))?;
+    }
+    if is_empty {
+        let mut record = Map::new();
+        record.insert("stem".to_owned(), Json::from(of.stem.as_str()));
+        count += 1;
+        each(count, Record::Json(&record))?;
     }
     Ok(())
 }
 
-/// The file that names the classes of labels at `path`: `classes.txt` or `data.yaml`, beside them or up to two folders above.
-/// An object of a store has none.
+/// The names of classes beside labels.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    /// The file that has them.
+    pub file: PathBuf,
+    pub names: names::Names,
+    /// A digest of them.
+    pub digest: String,
+}
+
+/// The classes of labels at `path`, which is a file or a folder: by `classes.txt` or `data.yaml`, beside them or up to two
+/// folders above.
 ///
 /// # Errors
-/// A path or a name that is there and cannot be looked up.
-pub fn class_file(path: &Path, reading: &Reading) -> Result<Option<PathBuf>> {
-    if reading.shown.is_some() {
-        return Ok(None);
-    }
+/// A path or a name that is there and cannot be looked up; a file that is not understood.
+pub fn classes(path: &Path) -> Result<Option<Classes>> {
+    let Some(file) = class_file(path)? else { return Ok(None) };
+    let names = class_names(&file)?;
+    let digest = hex(&Sha256::digest(serde_json::to_vec(&names).unwrap_or_default())[..8]);
+    Ok(Some(Classes { file, names, digest }))
+}
+
+fn class_file(path: &Path) -> Result<Option<PathBuf>> {
     let unread = |file: &Path, cause| Error::Unread { file: file.display().to_string(), cause };
     // `labels` has folders above it, too.
     let path = fs::canonicalize(path).map_err(|cause| unread(path, cause))?;
@@ -242,12 +238,11 @@ pub fn class_file(path: &Path, reading: &Reading) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn class_names(path: &Path, reading: &Reading) -> Result<names::Names> {
-    let Some(file) = class_file(path, reading)? else { return Ok(names::Names::new()) };
+fn class_names(file: &Path) -> Result<names::Names> {
     let shown = file.display().to_string();
     let unread = |cause| Error::Unread { file: shown.clone(), cause };
     // A link is followed, but nothing is opened that would wait, such as a pipe: others may write to folders above.
-    let real = fs::canonicalize(&file).map_err(unread)?;
+    let real = fs::canonicalize(file).map_err(unread)?;
     let text = regular::read_text(&real, LONGEST).map_err(unread)?;
     if file.extension().is_some_and(|ending| ending == "txt") {
         return Ok(names::of_lines(&text));
@@ -257,42 +252,6 @@ fn class_names(path: &Path, reading: &Reading) -> Result<names::Names> {
         line: odd.line,
         what: odd.what.to_owned(),
     })?)
-}
-
-/// The file, or the files of this ending below a folder, in order.
-fn files(path: &Path, reading: &Reading, ending: &str) -> Result<Vec<PathBuf>> {
-    let shown = reading.shown(path);
-    let unread = |cause| Error::Unread { file: shown.clone(), cause };
-    if !fs::metadata(path).map_err(unread)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(unread)? {
-            let entry = entry.map_err(unread)?;
-            let kind = entry.file_type().map_err(unread)?;
-            let path = entry.path();
-            let is_wanted = path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending));
-            if kind.is_dir() {
-                folders.push(path);
-            } else if is_wanted && (kind.is_file() || path.is_file()) {
-                found.push(path);
-            }
-        }
-        if found.len() > MOST_FILES {
-            return Err(wrong(&shown, format!("it has more than {MOST_FILES} files")).into());
-        }
-    }
-    if found.is_empty() {
-        return Err(wrong(&shown, format!("there is no `.{ending}` file in it")).into());
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn whole(path: &Path, shown: &str) -> Result<String> {
-    let opened = File::open(path);
-    text_of(opened.map_err(|cause| Error::Unread { file: shown.to_owned(), cause })?, shown)
 }
 
 /// All of a file, if it is not too long and UTF-8.
@@ -308,31 +267,55 @@ fn text_of(opened: File, shown: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Format;
+    use super::super::{Format, records, sources};
     use super::*;
+    use dcfs_core::object::Object;
 
-    fn reading(format: Format, shown: Option<&str>) -> Reading {
-        let shown = shown.map(str::to_owned);
-        Reading { format, delimiter: b',', comment: None, names: None, path: None, shown }
+    /// The records of files, or why there are none.
+    fn all(files: &[SourceFile], reading: &Reading) -> Result<Vec<Json>, String> {
+        let mut found = Vec::new();
+        for file in files {
+            let opened = file.open(&|_| tempfile::tempfile().map_err(|_| unreachable!()));
+            let read = records::each(opened.expect("a file"), file, reading, &mut |_, record| {
+                if let Record::Json(fields) | Record::Untyped(fields) = record {
+                    found.push(Json::Object(fields.clone()));
+                }
+                Ok(())
+            });
+            read.map_err(|error| error.to_string())?;
+        }
+        Ok(found)
     }
 
-    fn all(path: &Path, reading: &Reading) -> Result<Vec<Json>, String> {
+    fn reading(format: Format) -> Reading {
+        let (comment, names, path, classes) = (None, None, None, None);
+        Reading { format, delimiter: b',', comment, names, path, classes }
+    }
+
+    /// The records of a text as an object of a store, or why there are none.
+    fn of(format: Format, text: &str) -> Result<Vec<Json>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, text).expect("written");
+        let object = Object {
+            source: "s3://b".into(),
+            path: b"labels/a.txt".to_vec(),
+            size: Some(text.len() as u64),
+            version: String::new(),
+            etag: String::new(),
+            last_modified: None,
+            location: None,
+        };
+        let file = SourceFile::object(object, "labels/a.txt");
         let mut found = Vec::new();
-        let read = super::super::records::each(path, reading, &mut |_, record| {
+        let opened = file.open(&|_| Ok(File::open(&path).expect("a file"))).expect("a file");
+        let read = records::each(opened, &file, &reading(format), &mut |_, record| {
             if let Record::Json(fields) | Record::Untyped(fields) = record {
                 found.push(Json::Object(fields.clone()));
             }
             Ok(())
         });
         read.map(|()| found).map_err(|error| error.to_string())
-    }
-
-    /// The records of a text as a file called `name`, or why there are none.
-    fn of(format: Format, text: &str) -> Result<Vec<Json>, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("file");
-        fs::write(&path, text).expect("written");
-        all(&path, &reading(format, Some("s3://b/labels/a.txt")))
     }
 
     #[test]
@@ -351,14 +334,18 @@ mod tests {
         let labels = home.path().join("set/labels/train");
         fs::create_dir_all(&labels).expect("a folder");
         fs::write(labels.join("a.txt"), "2 0.5 0.5 0.25 0.25\n").expect("written");
-        let reading = reading(Format::Yolo, None);
-        let label = |path: &Path| all(path, &reading).map(|rows| rows[0]["label"].clone());
+        let label = |path: &Path| {
+            let classes = classes(path).map_err(|error| error.to_string())?;
+            let reading = Reading { classes, ..reading(Format::Yolo) };
+            let files = sources::local(path, &["txt"]).map_err(|error| error.to_string())?;
+            all(&files, &reading).map(|rows| rows[0]["label"].clone())
+        };
         assert_eq!(label(&labels), Ok(Json::Null));
         let above = home.path().join("set/data.yaml");
         fs::write(&above, "names:\n  1: dog\n  2: cat\n").expect("written");
         assert_eq!(label(&labels), Ok(json!("cat")));
         assert_eq!(label(&labels.join("a.txt")), Ok(json!("cat")));
-        let named = class_file(&labels, &reading).expect("a file").expect("a file");
+        let named = classes(&labels).expect("a file").expect("a file").file;
         assert_eq!(named, above.canonicalize().expect("a path"));
         fs::write(&above, "names: dog").expect("written");
         let told = label(&labels).expect_err("not understood");

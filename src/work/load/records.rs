@@ -1,20 +1,24 @@
 //! Reads CSV, JSON Lines, JSON and Parquet as records.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Error, labels, parquet};
+use super::labels::{self, Classes};
+use super::sources::SourceFile;
+use super::{Error, parquet};
 use dcfs_core::error::Result;
+use dcfs_core::schema::{Scalar, SignalKind, signature};
 
 /// The longest line, or JSON document, in bytes: it is held in memory.
 const LONGEST_LINE: u64 = 256 << 20;
 const LONGEST_JSON: u64 = 2 << 30;
 
 /// The format of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Fields with delimiters; a header, or given names.
     Csv,
@@ -36,6 +40,21 @@ pub enum Format {
 }
 
 impl Format {
+    /// Its name, as after `--format`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Xml => "xml",
+            Self::Coco => "coco",
+            Self::Voc => "voc",
+            Self::Yolo => "yolo",
+            Self::Synsets => "synsets",
+        }
+    }
+
     /// The format by extension, and the delimiter it implies.
     pub fn of_file(path: &Path) -> Option<(Self, u8)> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
@@ -61,15 +80,41 @@ pub struct Reading {
     pub names: Option<Vec<String>>,
     /// The path of the list in JSON: `images`, `data.items`; of the elements in XML: `channel/item`.
     pub path: Option<String>,
-    /// What the file is called in messages, if not by its path.
-    pub shown: Option<String>,
+    /// The names of YOLO's classes.
+    pub classes: Option<Classes>,
 }
 
 impl Reading {
-    /// The name of a file in messages.
-    pub fn shown(&self, file: &Path) -> String {
-        self.shown.clone().unwrap_or_else(|| file.display().to_string())
+    /// What rows depend on besides the files, by the names of options.
+    pub fn told(&self, types: &[(String, Scalar)]) -> BTreeMap<String, Json> {
+        let mut told = BTreeMap::new();
+        let mut tell = |name: &str, value: Json| told.insert(name.to_owned(), value);
+        tell("format", self.format.name().into());
+        if self.format == Format::Csv {
+            tell("delimiter", char::from(self.delimiter).to_string().into());
+        }
+        if let Some(comment) = self.comment {
+            tell("comment", char::from(comment).to_string().into());
+        }
+        if let Some(names) = &self.names {
+            tell("columns", names.clone().into());
+        }
+        if let Some(path) = &self.path {
+            tell("path", path.as_str().into());
+        }
+        if let Some(classes) = &self.classes {
+            tell("classes", classes.digest.as_str().into());
+        }
+        if !types.is_empty() {
+            let typed = types.iter().map(|(name, scalar)| (name.clone(), signature(*scalar)));
+            tell("types", typed.collect::<serde_json::Map<_, _>>().into());
+        }
+        told
     }
+}
+
+fn signature(scalar: Scalar) -> Json {
+    signature::kind(&SignalKind::Scalar(scalar)).into()
 }
 
 /// One record: its fields in order.
@@ -85,31 +130,27 @@ pub enum Record<'r> {
 /// The callback for every record, with its line (for JSON, its index).
 pub type EachRecord<'e> = dyn FnMut(u64, Record<'_>) -> Result<()> + 'e;
 
-/// Passes on every record of `path` in order.
+/// Passes on every record of a file in order.
 ///
 /// # Errors
 /// [`enum@Error`]; errors of `each`.
-pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+pub fn each(
+    opened: File,
+    of: &SourceFile,
+    reading: &Reading,
+    each: &mut EachRecord<'_>,
+) -> Result<()> {
+    let file = of.shown.as_str();
     match reading.format {
-        Format::Xml => return labels::xml_files(path, reading, None, each),
-        Format::Voc => return labels::xml_files(path, reading, Some("annotation/object"), each),
-        Format::Yolo => return labels::yolo(path, reading, each),
-        _ => {}
-    }
-    let file = reading.shown(path);
-    let opened = File::open(path).and_then(|opened| match opened.metadata()?.is_dir() {
-        true => Err(io::ErrorKind::IsADirectory.into()),
-        false => Ok(opened),
-    });
-    let opened = opened.map_err(|cause| Error::Unread { file: file.clone(), cause })?;
-    match reading.format {
-        Format::Csv => texts(opened, &file, reading, each),
-        Format::Jsonl => lines(opened, &file, each),
-        Format::Json => list(opened, &file, reading, each),
-        Format::Parquet => parquet::each(opened, &file, each),
-        Format::Coco => labels::coco(opened, &file, each),
-        Format::Synsets => labels::synsets(opened, &file, each),
-        Format::Xml | Format::Voc | Format::Yolo => Ok(()),
+        Format::Csv => texts(opened, file, reading, each),
+        Format::Jsonl => lines(opened, file, each),
+        Format::Json => list(opened, file, reading, each),
+        Format::Parquet => parquet::each(opened, file, each),
+        Format::Xml => labels::xml_file(opened, file, reading, None, each),
+        Format::Voc => labels::xml_file(opened, file, reading, Some("annotation/object"), each),
+        Format::Coco => labels::coco(opened, file, each),
+        Format::Yolo => labels::yolo(opened, of, reading, each),
+        Format::Synsets => labels::synsets(opened, file, each),
     }
 }
 
