@@ -59,6 +59,7 @@ test-browser: build ## The page of `dcfs view` in Chromium (installs it, and pla
 
 test-cluster: build ## A catalog on real ClickHouse and PostgreSQL (installs them, ClickHouse into .venv-cluster)
 	@tests/setup cluster
+	cargo build --example pushed
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/cluster/pytest.ini tests/cluster $(PYTEST)
 
 cluster-up: ## Start ClickHouse and PostgreSQL in ./cluster with a small catalog, or a copy of CATALOG=DIR; print how to mount it
@@ -118,4 +119,4 @@ packages-setup:
 
 clean: ## Remove the build, the environments of the tests and the demo
 	cargo clean
-	rm -rf .venv .venv-bench .venv-cluster .venv-loaders .venv-packages demo dist
+	rm -rf .venv .venv-bench .venv-cluster .venv-cluster-25.8 .venv-loaders .venv-packages demo dist

@@ -21,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.environ.get("DCFS_CLUSTER_PYTHON", ROOT / ".venv-cluster/bin/python"))
 
+OLDER = Path(os.environ.get("DCFS_CLUSTER_OLDER_PYTHON", ROOT / ".venv-cluster-25.8/bin/python"))
+"""With ClickHouse 25.8, which does not serve by itself."""
+
 PASSWORD = "pa:ss@word"
 """The password of every user, with characters that an address must escape."""
 
@@ -95,10 +98,13 @@ class ClickHouse:
         (self.folder / "users.xml").write_text(_users())
         log = self.folder / "log"
         with open(log, "ab") as out:
-            command = [PYTHON, "-c", SERVE, self.folder]
+            command = self.command()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         until(lambda: self.ask("SELECT 1 FORMAT TSV") == b"1\n", self.process, log)
         return self
+
+    def command(self):
+        return [PYTHON, "-c", SERVE, self.folder]
 
     def ask(self, sql, data=b"", user="dcfs"):
         """The answer to a statement; rows to insert are `data`."""
@@ -124,6 +130,13 @@ class ClickHouse:
 
     stop = kill
     """The embedded server has no orderly end; it loses nothing by this one."""
+
+
+class Older(ClickHouse):
+    """ClickHouse 25.8, for reading: whoever asks may, and one statement runs at a time."""
+
+    def command(self):
+        return [OLDER, Path(__file__).parent / "embedded.py", self.folder, str(self.port)]
 
 
 def _users():

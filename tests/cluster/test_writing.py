@@ -73,8 +73,8 @@ def assert_alike(dcfs, there, local, version):
 SAVED = {
     "all": [],
     "told": ["--where", "n > 4 and info.label like \"a%\""],
-    "here": ["--where", "length(s) > 2"],
-    "both": ["--where", "n > -100 and length(s) < 20"],
+    "here": ["--where", "s regexp \"...\""],
+    "both": ["--where", "n > -100 and not s regexp \"....................\""],
     "ordered": ["--where", "small > 0 order by small desc, n limit 37"],
     "none": ["--where", "n > 4 and n < 4", "--allow-empty"],
 }
@@ -246,7 +246,7 @@ def settle(cluster, dcfs, there):
 
 STEPS = {
     "save": ["save", "few", "--where", "file.size > 1", "--as", "killed"],
-    "save_here": ["save", "few", "--where", "length(file.path) > 1", "--as", "killed"],
+    "save_here": ["save", "few", "--where", "file.path regexp \"..\"", "--as", "killed"],
     "rm": ["rm", "victim@1.0.0", "--yes"],
     "mv": ["mv", "victim", "killed"],
 }

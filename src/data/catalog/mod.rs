@@ -43,8 +43,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dcfs_core::annotation::Annotations;
 use dcfs_core::cell::Cells;
 use dcfs_core::error::Result;
+use dcfs_core::expr::sql::groups::{self, GroupSql};
 use dcfs_core::expr::sql::{Split, Sql};
-use dcfs_core::expr::{self, Expr};
+use dcfs_core::expr::{self, Expr, Fold, Group, Operand};
 use dcfs_core::id::{DatasetId, RowId, VersionId};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::object::Object;
@@ -470,6 +471,34 @@ impl Catalog {
     /// As [`Catalog::matching`]; if there is no such engine.
     pub fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64> {
         Ok(self.warehouse.count(of, filter)?)
+    }
+
+    /// The question that the database engine is asked for groups of rows; `None` if it cannot answer it
+    /// exactly as the kernels do, as for a catalog in a file.
+    pub fn grouping(
+        &self,
+        of: &VersionInfo,
+        (keys, folds): (&[Operand], &[Fold]),
+        filter: Option<&Expr>,
+    ) -> Option<GroupSql> {
+        if self.warehouse.fetched(of, &[]).is_none() {
+            return None;
+        }
+        groups::groups(keys, folds, filter, &|column| self.warehouse.remote(of, column))
+    }
+
+    /// The groups that the engine makes, in the order of their keys; `None` if there are more than
+    /// `most`, or a sum exceeds 64 bits.
+    ///
+    /// # Errors
+    /// As [`Catalog::matching`].
+    pub fn groups(
+        &self,
+        of: &VersionInfo,
+        ask: &GroupSql,
+        most: usize,
+    ) -> Result<Option<Vec<Group>>> {
+        Ok(self.warehouse.groups(of, ask, most)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.

@@ -7,8 +7,9 @@ use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::error::Error;
 use super::{EachRow, Row, VersionInfo};
-use dcfs_core::expr::Column;
+use dcfs_core::expr::sql::groups::GroupSql;
 use dcfs_core::expr::sql::{Remote, Sql};
+use dcfs_core::expr::{Column, Group};
 use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
@@ -73,6 +74,16 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         _filter: &Sql,
         _first: Option<RowId>,
     ) -> Result<Option<Matching>, Error> {
+        Ok(None)
+    }
+
+    /// Groups of rows, in the order of their keys.
+    fn groups(
+        &self,
+        _of: &VersionInfo,
+        _ask: &GroupSql,
+        _most: usize,
+    ) -> Result<Option<Vec<Group>>, Error> {
         Ok(None)
     }
 

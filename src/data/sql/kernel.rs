@@ -14,7 +14,7 @@ use dcfs_core::sql::{FoldKind, Grouped, Of, SqlColumn};
 
 /// The most groups that each thread holds in memory: some 100 bytes each, with their aggregates. If
 /// there are more, SQLite groups, which sorts on the disk.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 
 /// A version that a statement reads, and its filter.
 #[derive(Clone, Copy)]
@@ -161,7 +161,7 @@ fn told(groups: Result<Vec<Group>, Ungrouped>) -> Result<Option<Vec<Group>>> {
     }
 }
 
-fn fold(kind: FoldKind, of: Option<Operand>) -> Fold {
+pub(super) fn fold(kind: FoldKind, of: Option<Operand>) -> Fold {
     let Some(of) = of else { return Fold::Rows };
     match kind {
         FoldKind::Rows => Fold::Rows,

@@ -12,6 +12,7 @@
 //! | [`index`] | a hash index of rows by value, for joins |
 //! | [`join`] | pairs of rows of two versions |
 //! | [`kernel`] | groups of the rows of a version, by the kernels of `expr` |
+//! | `served` | the same by the catalog's database engine, if it has one |
 //! | [`counts`] | the number of rows per value |
 //! | [`functions`], [`aggregates`] | functions of filters that SQLite lacks, and more |
 //! | [`shape`] | the schema of a result, for saving it as a version |
@@ -30,6 +31,7 @@ pub mod kernel;
 pub mod lines;
 mod nearest;
 pub mod question;
+mod served;
 mod shape;
 mod spool;
 mod table;

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::kernel::{self, Taking};
 use super::nearest;
+use super::served;
 use super::{AnswerColumn, BytesOf, Engine, Limits, Origin, TableColumns};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::{Pack, Packs};
@@ -20,7 +21,7 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Group};
 use dcfs_core::name::DatasetRef;
-use dcfs_core::schema::ValueType;
+use dcfs_core::schema::{Schema, ValueType};
 use dcfs_core::sql::{Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table};
 use dcfs_core::time::Timestamp;
 
@@ -107,7 +108,10 @@ impl Question {
     ) -> Result<(Engine, &Bound)> {
         let (catalog, bound) = (&self.catalog, &self.bound);
         let grouped = match (&bound.grouped, by_kernels) {
-            (Ok(grouped), true) => groups(catalog, packs, &self.found, grouped, &limits)?,
+            (Ok(grouped), true) => match self.served(grouped, &limits)? {
+                Some(groups) => Some(groups),
+                None => groups(catalog, packs, &self.found, grouped, &limits)?,
+            },
             _ => None,
         };
         let (engine, bound) = match (grouped, &bound.grouped) {
@@ -146,6 +150,20 @@ impl Question {
         Ok((engine, bound))
     }
 
+    /// The only version that is read.
+    fn only(&self) -> Option<(&VersionInfo, &Schema)> {
+        let [Found { version: Some((of, origin)), .. }] = &self.found[..] else { return None };
+        Some((of, &origin.schema))
+    }
+
+    /// The groups that the catalog's database engine makes; `None` if the kernels have to.
+    fn served(&self, grouped: &Grouped, limits: &Limits) -> Result<Option<Vec<Group>>> {
+        match self.only() {
+            Some(of) => served::groups(&self.catalog, of, grouped, limits),
+            None => Ok(None),
+        }
+    }
+
     /// Lines that describe what would run.
     pub fn explain(&self) -> Vec<String> {
         let (statement, found, bound) = (&self.statement, &self.found, &self.bound);
@@ -179,7 +197,15 @@ impl Question {
                 }
                 let keys: Vec<&str> =
                     grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
-                lines.push(format!("kernels over packed columns group by ({})", keys.join(", ")));
+                let of = self.only();
+                let is_served =
+                    of.is_some_and(|of| served::question(&self.catalog, of, grouped).is_some());
+                let who = if is_served {
+                    "the server groups"
+                } else {
+                    "kernels over packed columns group"
+                };
+                lines.push(format!("{who} by ({})", keys.join(", ")));
                 for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
                     if let Some(filter) = filter {
                         lines.push(format!("  where, of {}, {filter}", table.alias));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,7 +15,6 @@ use super::{CatalogArg, places};
 use crate::session::{self, Who};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
-use dcfs_core::time::Timestamp;
 use dcfs_data::pack::home;
 use dcfs_data::pack::shared::{self, Tier};
 use dcfs_store as store;
@@ -106,9 +105,7 @@ impl SharedWork {
                 Ok(())
             }
             Self::Gc { place, older_than, unknown } => {
-                let before = SystemTime::now().checked_sub(*older_than);
-                let before = Timestamp::of_system(before.unwrap_or(SystemTime::UNIX_EPOCH));
-                let swept = shared::sweep(&place.tier()?, before, *unknown)?;
+                let swept = shared::sweep(&place.tier()?, *older_than, *unknown)?;
                 if json {
                     return out.json(&swept);
                 }

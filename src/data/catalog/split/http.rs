@@ -52,7 +52,7 @@ const EXCEPTION: &str = "__exception__";
 const TAIL: usize = 32 << 10;
 
 /// The oldest supported version.
-const OLDEST: (u32, &str) = (23, "23.3");
+const OLDEST: ([u32; 2], &str) = ([23, 3], "23.3");
 
 /// A server, accessed as one user.
 #[derive(Debug)]
@@ -130,8 +130,7 @@ impl ClickHouse {
 
     fn check(&self) -> Result<(), ServerError> {
         let version = self.text("SELECT version() FORMAT TSV", &[])?;
-        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major.is_none_or(|major| major < OLDEST.0) {
+        if number(&version).is_none_or(|number| number < OLDEST.0) {
             let (server, version) = (self.name.clone(), line(&version));
             return Err(ServerError::TooOld { server, version, needed: OLDEST.1 });
         }
@@ -144,14 +143,14 @@ impl ClickHouse {
             });
         }
         // With such a setting, results are silently truncated.
-        let sql = "SELECT count() FROM system.settings WHERE (name LIKE '%overflow_mode%' AND value = 'break') \
+        let sql = "SELECT count() FROM system.settings WHERE (name LIKE '%overflow_mode%' AND value IN ('break', 'any')) \
                    OR (name IN ('limit', 'offset') AND value != '0') FORMAT TSV";
         match self.text(sql, &[])?.trim() {
             "0" => Ok(()),
             _ => Err(ServerError::Said {
                 server: self.name.clone(),
                 said: format!(
-                    "settings of `{}` truncate answers (`..._overflow_mode = 'break'`, `limit` or `offset`); take them out of its profile",
+                    "settings of `{}` truncate answers (`..._overflow_mode = 'break'` or `'any'`, `limit` or `offset`); take them out of its profile",
                     line(&self.user)
                 ),
             }),
@@ -302,6 +301,13 @@ impl ClickHouse {
     }
 }
 
+/// The first two numbers of a version (`25.8.2.1`); `None` if it is none.
+fn number(version: &str) -> Option<[u32; 2]> {
+    let mut parts = version.split('.');
+    let mut next = || parts.next()?.trim().parse().ok();
+    Some([next()?, next()?])
+}
+
 /// The source of the password for ClickHouse.
 const WHERE: &str = "`CLICKHOUSE_PASSWORD`";
 
@@ -427,6 +433,8 @@ fn code_in(said: &str) -> Option<u32> {
 
 /// Translates the code of an error.
 fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerError {
+    // What the system says of a full disk may be far behind.
+    let is_full = said.contains("No space left on device");
     let (server, user, said) = (server.to_owned(), user.to_owned(), line(said));
     match code {
         // REQUIRED_PASSWORD, WRONG_PASSWORD, UNKNOWN_USER, IP_ADDRESS_NOT_ALLOWED, AUTHENTICATION_FAILED
@@ -435,9 +443,9 @@ fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerEr
         Some(164 | 291 | 497) => ServerError::Forbidden { server, user, said },
         // TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED, TOO_MANY_PARTS
         Some(202 | 241 | 252) => ServerError::Busy { server, said },
-        // NOT_ENOUGH_SPACE, or what the system says of a full disk
+        // NOT_ENOUGH_SPACE
         Some(243) => ServerError::Full { server, said },
-        _ if said.contains("No space left on device") => ServerError::Full { server, said },
+        _ if is_full => ServerError::Full { server, said },
         _ => ServerError::Said { server, said },
     }
 }
@@ -486,6 +494,21 @@ mod tests {
         let sql = "INSERT INTO t FORMAT RowBinary";
         let rows = b"\n;\0\xff".to_vec();
         assert_eq!(statement(sql, Some(rows)), b"INSERT INTO t FORMAT RowBinary\n\n;\0\xff");
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_first_two_numbers() {
+        let cases = [
+            ("26.9.2.1", Some([26, 9])),
+            ("23.3.1.2823\n", Some([23, 3])),
+            ("18.16.1", Some([18, 16])),
+            ("PostgreSQL", None),
+            ("24", None),
+        ];
+        for (version, want) in cases {
+            assert_eq!(number(version), want, "{version}");
+        }
+        assert!([23, 2] < OLDEST.0 && [23, 3] >= OLDEST.0 && [24, 1] >= OLDEST.0);
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //! | `http` | statements to ClickHouse, and their results |
 //! | `types` | types and values of ClickHouse, converted to cells |
 //! | `table`, `bitmap` | descriptions of tables; sets of rows |
-//! | `rows` | the warehouse |
+//! | `rows`, `groups` | the warehouse: rows, and groups of rows for statements |
 //! | `writing` | new versions, and changes to existing ones |
 //! | `error` | errors of servers |
 
 pub(super) mod address;
 mod bitmap;
 mod error;
+mod groups;
 mod http;
 pub(super) mod postgres;
 mod rows;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bitmap::{bitmap, treemap};
 use super::error::ServerError;
+use super::groups;
 use super::http::{self, Ask, ClickHouse};
 use super::table::{self, Known, Table, identifier};
 use super::types::{Kind, Reader, RowBuffer, Short};
@@ -21,8 +22,9 @@ use crate::catalog::sqlite::rows::table_name;
 use crate::catalog::warehouse::{Each, Extent, Found, Matching, SchemaTexts, Warehouse};
 use crate::catalog::{Digest, EachRow, Revision, Row, VersionInfo, versions};
 use dcfs_core::cell::{Cell, Cells};
-use dcfs_core::expr::Column;
+use dcfs_core::expr::sql::groups::GroupSql;
 use dcfs_core::expr::sql::{Remote, Sql};
+use dcfs_core::expr::{Column, Group};
 use dcfs_core::id::{RowId, VersionId};
 use dcfs_core::object::Object;
 use dcfs_core::schema::{FileColumn, Layout};
@@ -265,11 +267,11 @@ pub fn digest(
 /// Passes on the rows of a short result in `RowBinaryWithNamesAndTypes`; `blobs` marks the cells that are bytes.
 pub fn few(
     server: &ClickHouse,
-    sql: &str,
+    ask: &Ask<'_>,
     blobs: Vec<bool>,
     each: &mut dyn FnMut(&dyn Cells),
 ) -> Result<(), ServerError> {
-    let bytes = server.whole(&Ask { sql, parameters: &[] })?;
+    let bytes = server.whole(ask)?;
     let odd = |_: Short| server.odd("rows that cannot be read");
     let (kinds, mut done) = header(&bytes, blobs.len()).map_err(odd)?;
     let mut row = RowBuffer::default();
@@ -578,6 +580,17 @@ impl Warehouse for Rows {
             None => treemap(&state).map(Matching::Ids),
         };
         read.map(Some).ok_or_else(|| self.server.odd("a bitmap that cannot be read").into())
+    }
+
+    fn groups(
+        &self,
+        of: &VersionInfo,
+        ask: &GroupSql,
+        most: usize,
+    ) -> Result<Option<Vec<Group>>, Error> {
+        let table = self.table(of)?;
+        let groups = groups::ask(&self.server, &table, ask, most);
+        groups.map_err(|error| gone(error, of, &table))
     }
 
     fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64, Error> {

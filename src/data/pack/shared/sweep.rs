@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::bundle;
 use super::{LAYOUT, Shared, Tier, is_plain};
 use crate::catalog::{SharedName, Writer};
 use crate::pack::folder::plain_name;
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Listed;
 use dcfs_core::time::Timestamp;
 
@@ -112,14 +114,17 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
     Ok(status)
 }
 
-/// Removes objects that no digest refers to: all of removed versions; of others only those written
-/// before `before`, because another host may be writing them now. With `unknown` also all objects
-/// of versions that this catalog does not know, written before then.
+/// Removes objects that no digest refers to: all of removed versions; of others only those that are
+/// older than `age`, because another host may be writing them now. With `unknown` also all objects
+/// of versions that this catalog does not know, and that are older. Ages are by the clock of the
+/// folder: that of this host may differ.
 ///
 /// # Errors
 /// Errors of the folder and the catalog; the first removal that failed, after all others were
 /// tried.
-pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept> {
+pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    let before = Timestamp::from_micros(tier.now()?.micros().saturating_sub(age));
     // Listed first: objects shared meanwhile are in the catalog when that is read.
     let folders = tier.folders()?;
     let known = tier.known()?;
@@ -157,7 +162,27 @@ pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept
     first.map_or(Ok(swept), Err)
 }
 
+/// How the key of an object begins that is written for its time alone.
+const CLOCK: &str = "clock-";
+
 impl Tier {
+    /// The time by the clock of the folder: that of an object written for it.
+    fn now(&self) -> Result<Timestamp> {
+        let key = format!("{LAYOUT}/{CLOCK}{}", Uuid::new_v4().simple());
+        self.objects.put(&key, Vec::new())?;
+        let listed = self.objects.list(&format!("{LAYOUT}/"));
+        self.objects.remove(&key)?;
+        let own = listed?.into_iter().find(|object| object.key == key);
+        let own = own.ok_or_else(|| {
+            let place = self.objects.place();
+            Error::new(
+                Kind::Broken,
+                format!("{place} does not list an object that was just written"),
+            )
+        })?;
+        Ok(own.written)
+    }
+
     /// The keys that digests refer to.
     fn needed(self: &Arc<Self>, folder: &str, shared: &[SharedName]) -> Result<BTreeSet<String>> {
         let mut needed = BTreeSet::new();

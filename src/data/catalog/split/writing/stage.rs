@@ -11,7 +11,7 @@ use super::{Servers, number};
 use crate::catalog::ask::bound;
 use crate::catalog::error::Error;
 use crate::catalog::split::error::ServerError;
-use crate::catalog::split::http::ClickHouse;
+use crate::catalog::split::http::{Ask, ClickHouse};
 use crate::catalog::split::rows;
 use crate::catalog::split::table::{self, Table, identifier};
 use crate::catalog::split::types::Kind;
@@ -430,7 +430,9 @@ impl ServerStage<'_> {
         let mut blobs = vec![false; 2];
         blobs.extend(columns.iter().map(|column| column.declared == "BINARY"));
         let mut rows = Vec::new();
-        rows::few(self.server(), &sql, blobs, &mut |row| rows.push(preview::row(&columns, row)))?;
+        rows::few(self.server(), &Ask { sql: &sql, parameters: &[] }, blobs, &mut |row| {
+            rows.push(preview::row(&columns, row))
+        })?;
         Ok(Value::Array(rows).to_string())
     }
 }

@@ -1,0 +1,118 @@
+//! Groups of rows that ClickHouse makes, for statements.
+
+use std::cmp::Ordering;
+
+use dcfs_core::cell::Cell;
+use dcfs_core::expr::sql::groups::{Answered, GroupSql};
+use dcfs_core::expr::{Group, Val};
+
+use super::error::ServerError;
+use super::http::{Ask, ClickHouse};
+use super::rows::few;
+use super::table::Table;
+
+/// The groups, in the order of their keys. `None` if there are more than `most`, a sum exceeds 64 bits,
+/// or the server shows none where there has to be one.
+///
+/// # Errors
+/// Errors of the server.
+pub fn ask(
+    server: &ClickHouse,
+    table: &Table,
+    ask: &GroupSql,
+    most: usize,
+) -> Result<Option<Vec<Group>>, ServerError> {
+    let mut sql = format!("SELECT {} FROM {}", ask.values.join(", "), table.name);
+    if !ask.filter.text.is_empty() {
+        sql += &format!(" WHERE {}", ask.filter.text);
+    }
+    if ask.keys > 0 {
+        let limit = most.saturating_add(1);
+        sql += &format!(" GROUP BY {} LIMIT {limit}", ask.values[..ask.keys].join(", "));
+    }
+    sql += " FORMAT RowBinaryWithNamesAndTypes";
+    let question = Ask { sql: &sql, parameters: &ask.filter.parameters };
+    let (mut groups, mut fits) = (Vec::new(), true);
+    few(server, &question, vec![false; ask.values.len()], &mut |row| {
+        let keys = (0..ask.keys).map(|at| value(row.cell(at))).collect();
+        let folds = ask.answered.iter().enumerate();
+        let folds = folds.map(|(at, how)| folded(*how, row.cell(ask.keys + at)));
+        match folds.collect::<Option<Vec<_>>>() {
+            Some(folds) => groups.push((keys, folds)),
+            None => fits = false,
+        }
+    })?;
+    if !fits || groups.len() > most || (ask.keys == 0 && groups.len() != 1) {
+        return Ok(None);
+    }
+    groups.sort_unstable_by(|(a, _): &Group, (b, _)| {
+        let order = a.iter().zip(b).map(|(a, b)| ordered(a, b));
+        order.fold(Ordering::Equal, Ordering::then)
+    });
+    Ok(Some(groups))
+}
+
+fn value(cell: Cell<'_>) -> Val<'static> {
+    match cell {
+        Cell::Null => Val::Null,
+        Cell::Integer(n) => Val::Int(n),
+        Cell::Real(x) => Val::Real(x),
+        Cell::Text(text) | Cell::Blob(text) => Val::Text(text.to_vec().into()),
+    }
+}
+
+/// The value of an aggregate; `None` if it exceeds 64 bits, or is not what was asked for.
+fn folded(how: Answered, cell: Cell<'_>) -> Option<Val<'static>> {
+    let text = match (how, cell) {
+        (Answered::Value, cell) => return Some(value(cell)),
+        (_, Cell::Null) => return Some(Val::Null),
+        (_, Cell::Text(text)) => std::str::from_utf8(text).ok()?,
+        _ => return None,
+    };
+    Some(match text.split_once(' ') {
+        None => Val::Int(i64::try_from(text.parse::<i128>().ok()?).ok()?),
+        // As the kernels divide.
+        Some((sum, count)) => {
+            Val::Real(sum.parse::<i128>().ok()? as f64 / count.parse::<u64>().ok()? as f64)
+        }
+    })
+}
+
+/// The order of keys: NULL, numbers, texts.
+fn ordered(a: &Val<'_>, b: &Val<'_>) -> Ordering {
+    let rank = |val: &Val<'_>| match val {
+        Val::Null => 0,
+        Val::Int(_) | Val::Real(_) => 1,
+        Val::Text(_) => 2,
+    };
+    match (a, b) {
+        (Val::Int(a), Val::Int(b)) => a.cmp(b),
+        (Val::Text(a), Val::Text(b)) => a.cmp(b),
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_come_as_text_and_means_are_divided_here() {
+        let cases = [
+            (Answered::Sum, Cell::Text(b"-9223372036854775808"), Some(Val::Int(i64::MIN))),
+            (Answered::Sum, Cell::Text(b"9223372036854775808"), None),
+            (Answered::Sum, Cell::Null, Some(Val::Null)),
+            (
+                Answered::SumAndCount,
+                Cell::Text(b"18446744073709551614 2"),
+                Some(Val::Real(9_223_372_036_854_775_807.0)),
+            ),
+            (Answered::SumAndCount, Cell::Text(b"7 2"), Some(Val::Real(3.5))),
+            (Answered::Value, Cell::Integer(7), Some(Val::Int(7))),
+            (Answered::Sum, Cell::Integer(7), None),
+        ];
+        for (how, cell, want) in cases {
+            assert_eq!(folded(how, cell), want, "{how:?} {cell:?}");
+        }
+    }
+}
