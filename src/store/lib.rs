@@ -111,7 +111,7 @@ use wanted::Wanted;
 const SERVERS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// A cached object, and the hold that keeps it in the cache.
-type Held = (Arc<cache::Entry>, cache::Hold);
+type CacheHit = (Arc<cache::Entry>, cache::Hold);
 
 /// The result for callers, whose error has a kind; inside the crate, errors are [`Error`].
 type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
@@ -360,7 +360,7 @@ impl Stores {
         Ok(self.source(wanted, store, held))
     }
 
-    fn source(&self, wanted: Wanted, store: Arc<dyn Requests>, held: Option<Held>) -> Source {
+    fn source(&self, wanted: Wanted, store: Arc<dyn Requests>, held: Option<CacheHit>) -> Source {
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
         let archive = wanted.is_member().then(|| wanted.identity(store.server()));
         let label = wanted.place.into();
@@ -392,7 +392,7 @@ impl Stores {
         Arc::clone(all.get_or_insert(origin, Arc::default))
     }
 
-    fn cached(&self, known: Arc<Kept>, held: Held) -> Source {
+    fn cached(&self, known: Arc<Kept>, held: CacheHit) -> Source {
         let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
         let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
         let object = self.of_archive(object, known.archive.as_ref(), (known.base, known.whole));
@@ -452,7 +452,7 @@ impl Stores {
     }
 
     /// The cache entry of an object; `None` if it cannot be cached.
-    async fn entry(&self, server: &str, object: &Object) -> Result<Option<Held>, Error> {
+    async fn entry(&self, server: &str, object: &Object) -> Result<Option<CacheHit>, Error> {
         let Some(open) = self.look_for_entry(server, object) else { return Ok(None) };
         let label = error::place(object);
         bounded(&label, self.timeout, blocking(&AT_CACHE, &label, move || Ok(open()))).await
@@ -463,7 +463,7 @@ impl Stores {
         &self,
         server: &str,
         object: &Object,
-    ) -> Option<impl FnOnce() -> Option<Held> + Send + use<>> {
+    ) -> Option<impl FnOnce() -> Option<CacheHit> + Send + use<>> {
         let (key, size) = cache::Key::of(server, object).zip(object.size)?;
         let cache = Arc::clone(&self.cache);
         Some(move || {

@@ -28,12 +28,12 @@ pub struct Text<'a> {
 }
 
 /// The key of a [`Text`].
-type Key = (Slot, Page);
+type PageKey = (Slot, Page);
 
 /// The texts of a mount.
 #[derive(Debug)]
 pub struct Texts {
-    kept: Mutex<LruCache<Key, (Revision, Bytes)>>,
+    kept: Mutex<LruCache<PageKey, (Revision, Bytes)>>,
 }
 
 impl Default for Texts {
@@ -43,7 +43,7 @@ impl Default for Texts {
 }
 
 impl Text<'_> {
-    fn key(&self) -> Key {
+    fn key(&self) -> PageKey {
         (self.slot, self.page)
     }
 
@@ -90,7 +90,7 @@ impl Texts {
         }
     }
 
-    fn look(&self, key: Key) -> Option<(Revision, Bytes)> {
+    fn look(&self, key: PageKey) -> Option<(Revision, Bytes)> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner()).get(&key).cloned()
     }
 }

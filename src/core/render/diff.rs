@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::markdown::{code, text};
 use super::numbers::{count, counted};
-use super::table::Table;
+use super::table::TextTable;
 
 /// The most columns that a page names.
 const MOST_COLUMNS: usize = 100;
@@ -90,14 +90,14 @@ impl Summary {
         let mut out = format!("{} -> {}, rows matched by {}\n", self.from, self.to, self.matched());
         let _ = writeln!(out, "{}", self.rows.line());
         if !self.columns.changed.is_empty() {
-            let mut table = Table::new(["COLUMN", "CHANGED IN"]);
+            let mut table = TextTable::new(["COLUMN", "CHANGED IN"]);
             for Changed { column, rows } in &self.columns.changed {
                 table.row([column.clone(), rows_of(*rows)]);
             }
             let _ = write!(out, "\n{}", table.fitted(width));
         }
         if !self.columns.retyped.is_empty() {
-            let mut table = Table::new(["COLUMN", "TYPE"]);
+            let mut table = TextTable::new(["COLUMN", "TYPE"]);
             for Retyped { column, from, to } in &self.columns.retyped {
                 table.row([column.clone(), format!("{from} -> {to}")]);
             }

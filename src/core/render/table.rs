@@ -25,13 +25,13 @@ const DOTS: &str = "...";
 
 /// A table with a line of headers.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct TextTable {
     rows: Vec<Vec<String>>,
     /// Whether long cells lose their middle instead of their end, and only on a narrow terminal.
     is_of_paths: bool,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these headers.
     pub fn new<const N: usize>(headers: [&str; N]) -> Self {
         Self { rows: vec![headers.map(str::to_owned).into()], is_of_paths: false }
@@ -109,7 +109,7 @@ fn fitting(text: impl Iterator<Item = char>, mut room: usize) -> String {
     out
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.fitted(None))
     }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new(["DATASET", "ROWS"]);
+        let mut table = TextTable::new(["DATASET", "ROWS"]);
         table.row(["pets".into(), "10,000".into()]);
         table.row(["a longer name".into(), "1".into()]);
         assert_eq!(
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_widest_columns_are_shortened_to_the_terminal() {
-        let mut table = Table::new(["PLACE", "STATE", "LOG"]);
+        let mut table = TextTable::new(["PLACE", "STATE", "LOG"]);
         table.row(["/mnt/somewhere/far/below/here".into(), "alive".into(), "/log".into()]);
         table.row(["\u{65e5}\u{672c}".into(), "dead".into(), "-".into()]);
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_cell_stays_one_line_that_moves_nothing() {
-        let mut table = Table::new(["NAME"]);
+        let mut table = TextTable::new(["NAME"]);
         table.row(["a\nb\x1b[2J".into()]);
         table.row(["x".repeat(5_000)]);
         let text = table.to_string();
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_path_is_whole_where_there_is_room() {
         let path = format!("/{}", "a/".repeat(2_000));
-        let mut table = Table::of_paths(["PLACE"]);
+        let mut table = TextTable::of_paths(["PLACE"]);
         table.row([path.clone()]);
         assert_eq!(table.to_string().lines().nth(1), Some(path.as_str()));
     }

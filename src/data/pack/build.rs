@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::Limits;
-use super::error::{Error, Result};
+use super::error::{PackError, Result};
 use super::manifest::{ColumnPart, MOST, Manifest};
 use super::progress::Progress;
 use super::read;
@@ -69,7 +69,7 @@ pub fn build(rows: &dyn Rows, columns: &[FileColumn], folder: &Path, limits: Lim
     }
     let entries: u64 = parts.iter().map(|part| u64::from(part.entries)).sum();
     if entries >= MOST {
-        return Err(Error::TooMany { what: "files" }.into());
+        return Err(PackError::TooMany { what: "files" }.into());
     }
     Manifest::new(ids.count, ids.first, parts, files).write(folder)?;
     progress.whole(entries);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dcfs_disk::{bus, regular};
 
-use super::error::Error;
+use super::error::PackError;
 use super::output::{Sum, Sums};
 
 /// Bytes compared at a time, and the pause after each if nobody waits for it.
@@ -60,10 +60,10 @@ impl Damage {
     }
 
     /// # Errors
-    /// [`Error::Damaged`] once it was marked.
-    pub fn check(&self) -> Result<(), Error> {
+    /// [`PackError::Damaged`] once it was marked.
+    pub fn check(&self) -> Result<(), PackError> {
         match self.is_marked() {
-            true => Err(Error::damaged(self.why.get().map_or("", String::as_str))),
+            true => Err(PackError::damaged(self.why.get().map_or("", String::as_str))),
             false => Ok(()),
         }
     }
@@ -73,10 +73,10 @@ impl Damage {
 pub struct Checksums(Vec<(PathBuf, File, Sum)>);
 
 impl Checksums {
-    pub fn open(folder: &Path, sums: &Sums) -> Result<Self, Error> {
+    pub fn open(folder: &Path, sums: &Sums) -> Result<Self, PackError> {
         let open = |(name, sum): (&String, &Sum)| {
             let path = folder.join(name);
-            let file = regular::open(&path).map_err(Error::read(&path))?;
+            let file = regular::open(&path).map_err(PackError::read(&path))?;
             Ok((path, file, *sum))
         };
         sums.iter().map(open).collect::<Result<_, _>>().map(Self)
@@ -88,12 +88,12 @@ impl Checksums {
     }
 
     /// Reads and compares every file, until `is_over`.
-    pub fn compare(self, is_over: impl Fn() -> bool) -> Result<(), Error> {
+    pub fn compare(self, is_over: impl Fn() -> bool) -> Result<(), PackError> {
         let mut buffer = vec![0; CHUNK];
         for (path, mut file, sum) in self.0 {
             let mut crc = crc32fast::Hasher::new();
             loop {
-                let length = file.read(&mut buffer).map_err(Error::read(&path))?;
+                let length = file.read(&mut buffer).map_err(PackError::read(&path))?;
                 if length == 0 {
                     break;
                 }
@@ -104,7 +104,7 @@ impl Checksums {
             }
             if crc.finalize() != sum.crc32 {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                return Err(Error::damaged(format!("`{name}` does not match its checksum")));
+                return Err(PackError::damaged(format!("`{name}` does not match its checksum")));
             }
         }
         Ok(())
@@ -112,7 +112,7 @@ impl Checksums {
 
     /// The same on a thread of its own, for as long as anyone else holds `damage`. It pauses often:
     /// whoever has just opened something waits for other answers.
-    pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), Error> {
+    pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), PackError> {
         damage.checking.fetch_add(1, Ordering::AcqRel);
         let work = move || {
             let is_over = || {
@@ -125,6 +125,6 @@ impl Checksums {
             damage.checking.fetch_sub(1, Ordering::AcqRel);
         };
         let thread = std::thread::Builder::new().name("dcfs-check".into()).spawn(work);
-        thread.map(drop).map_err(|e| Error::Thread(e.to_string()))
+        thread.map(drop).map_err(|e| PackError::Thread(e.to_string()))
     }
 }

@@ -13,7 +13,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
+use super::error::PackError;
 use super::index::IndexWriter;
 use super::output::{Output, Sum, Sums, mapped};
 use super::paths::Paths;
@@ -47,7 +47,7 @@ pub struct ColumnWriter {
 }
 
 impl ColumnWriter {
-    pub fn create(folder: &Path, number: usize) -> Result<Self, Error> {
+    pub fn create(folder: &Path, number: usize) -> Result<Self, PackError> {
         let file = |part| Output::create(folder.join(file_name(number, part)));
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -64,7 +64,7 @@ impl ColumnWriter {
     }
 
     /// Adds an object under its own key.
-    pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), Error> {
+    pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), PackError> {
         let row = entry.row;
         self.push_as(row.key, row.identity.short(), row.size, row.mtime)?;
         self.push_row(row.ordinal)?;
@@ -78,7 +78,7 @@ impl ColumnWriter {
         identity: u64,
         size: u64,
         mtime: i64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), PackError> {
         self.paths.push(key)?;
         self.size.put(&size.to_le_bytes())?;
         self.mtime.put(&mtime.to_le_bytes())?;
@@ -89,14 +89,14 @@ impl ColumnWriter {
         Ok(())
     }
 
-    pub fn push_row(&mut self, ordinal: u32) -> Result<(), Error> {
+    pub fn push_row(&mut self, ordinal: u32) -> Result<(), PackError> {
         self.row_count += 1;
         self.rows.put(&ordinal.to_le_bytes())
     }
 
     /// Closes the files, and writes `c<N>.entry` for `rows` rows; returns the files and the number
     /// of entries.
-    pub fn finish(mut self, rows: u32) -> Result<(Sums, u32), Error> {
+    pub fn finish(mut self, rows: u32) -> Result<(Sums, u32), PackError> {
         let mut sums = Sums::new();
         self.offsets.put(&self.row_count.to_le_bytes())?;
         let has_offsets = self.row_count != self.entries;
@@ -112,7 +112,7 @@ impl ColumnWriter {
             let path = file.path().to_path_buf();
             let (_, sum) = file.finish()?;
             if part == "offsets" && !has_offsets {
-                fs::remove_file(&path).map_err(Error::write(&path))?;
+                fs::remove_file(&path).map_err(PackError::write(&path))?;
             } else {
                 sums.insert(file_name(self.number, part), sum);
             }
@@ -130,7 +130,7 @@ fn write_entry_of(
     number: usize,
     entries: u32,
     rows: u32,
-) -> Result<(String, Sum), Error> {
+) -> Result<(String, Sum), PackError> {
     let by_entry = RowsOf::open(folder, number)?;
     let name = file_name(number, "entry");
     let mut out = Output::create(folder.join(&name))?;
@@ -160,17 +160,17 @@ struct RowsOf {
 }
 
 impl RowsOf {
-    fn open(folder: &Path, number: usize) -> Result<Self, Error> {
+    fn open(folder: &Path, number: usize) -> Result<Self, PackError> {
         let rows = mapped(folder, &file_name(number, "rows"))?;
         let offsets = match mapped(folder, &file_name(number, "offsets")) {
             Ok(map) => Some(map),
-            Err(Error::Absent(_)) => None,
+            Err(PackError::Absent(_)) => None,
             Err(error) => return Err(error),
         };
         Ok(Self { rows, offsets })
     }
 
-    fn get(&self, entry: u32) -> Result<impl Iterator<Item = u32>, Error> {
+    fn get(&self, entry: u32) -> Result<impl Iterator<Item = u32>, PackError> {
         let index = entry as usize;
         let range = match &self.offsets {
             None => Some(index..index + 1),
@@ -183,7 +183,7 @@ impl RowsOf {
             .filter(|range| range.start < range.end)
             .and_then(|range| self.rows.as_ref().get(range.start * 4..range.end * 4));
         let (ordinals, _) =
-            bytes.ok_or_else(|| Error::damaged("an entry has no rows"))?.as_chunks();
+            bytes.ok_or_else(|| PackError::damaged("an entry has no rows"))?.as_chunks();
         Ok(ordinals.iter().map(|ordinal| u32::from_le_bytes(*ordinal)))
     }
 }
@@ -202,7 +202,7 @@ pub struct ColumnReader {
 
 impl ColumnReader {
     /// Maps the files in `folder`, which must contain `entries` entries for `rows` rows.
-    pub fn open(folder: &Path, number: usize, entries: u32, rows: u32) -> Result<Self, Error> {
+    pub fn open(folder: &Path, number: usize, entries: u32, rows: u32) -> Result<Self, PackError> {
         let map = |part| mapped(folder, &file_name(number, part));
         let this = Self {
             paths: Paths::new(map("fst")?, entries)?,
@@ -216,7 +216,7 @@ impl ColumnReader {
         this.check_lengths(entries)
     }
 
-    fn check_lengths(self, entries: u32) -> Result<Self, Error> {
+    fn check_lengths(self, entries: u32) -> Result<Self, PackError> {
         let lengths = [
             (&self.size, 8, entries as usize),
             (&self.mtime, 8, entries as usize),
@@ -228,21 +228,25 @@ impl ColumnReader {
             None => self.rows.rows.as_ref().len() == entries as usize * 4,
             Some(offsets) => offsets.as_ref().len() == (entries as usize + 1) * 4,
         };
-        if fits && has_rows { Ok(self) } else { Err(Error::damaged("a file has the wrong length")) }
+        if fits && has_rows {
+            Ok(self)
+        } else {
+            Err(PackError::damaged("a file has the wrong length"))
+        }
     }
 
     /// The size, time and half of the identity of an entry, as stored in the buffers.
-    pub fn raw(&self, entry: u32) -> Result<(u64, i64, u64), Error> {
+    pub fn raw(&self, entry: u32) -> Result<(u64, i64, u64), PackError> {
         let at = entry as usize;
         let all = (self.size.u64_at(at), self.mtime.i64_at(at), self.identity.u64_at(at));
         match all {
             (Some(size), Some(mtime), Some(identity)) => Ok((size, mtime, identity)),
-            _ => Err(Error::Gone { what: "entry", number: entry.into() }),
+            _ => Err(PackError::Gone { what: "entry", number: entry.into() }),
         }
     }
 
     /// The same, converted.
-    pub fn facts(&self, entry: u32) -> Result<super::Facts, Error> {
+    pub fn facts(&self, entry: u32) -> Result<super::Facts, PackError> {
         let (size, mtime, identity) = self.raw(entry)?;
         Ok(super::Facts {
             size: (size != NO_SIZE).then_some(size),
@@ -252,16 +256,16 @@ impl ColumnReader {
     }
 
     /// The ordinals of the rows that name an entry, ascending; at least one.
-    pub fn ordinals(&self, entry: u32) -> Result<impl Iterator<Item = u32>, Error> {
+    pub fn ordinals(&self, entry: u32) -> Result<impl Iterator<Item = u32>, PackError> {
         self.rows.get(entry)
     }
 
     /// The entry that a row names; `None` if it names none or there is no such row.
-    pub fn entry_of(&self, ordinal: u32) -> Result<Option<u32>, Error> {
+    pub fn entry_of(&self, ordinal: u32) -> Result<Option<u32>, PackError> {
         match self.entry_of.u32_at(ordinal as usize) {
             None | Some(NO_ENTRY) => Ok(None),
             Some(entry) if entry < self.paths.count() => Ok(Some(entry)),
-            Some(_) => Err(Error::damaged("a row names an entry that is not there")),
+            Some(_) => Err(PackError::damaged("a row names an entry that is not there")),
         }
     }
 }

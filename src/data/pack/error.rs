@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;
 
-/// The result type of this module: public with the default error, internal with [`enum@Error`].
+/// The result type of this module: public with the default error, internal with [`enum@PackError`].
 pub(super) type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
 
 /// The errors of this module; catalogs have errors of their own.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PackError {
     /// No space, no permission, a failing disk.
     #[error(
         "cannot write `{path}`: {cause}; make room or name another folder with `--cache-dir`",
@@ -56,7 +56,7 @@ pub enum Error {
     Thread(String),
 }
 
-impl Error {
+impl PackError {
     /// For `map_err` of a write below `path`.
     ///
     /// The path is copied only where there is an error: a build writes millions of times.
@@ -77,11 +77,11 @@ impl Error {
     }
 }
 
-impl From<Error> for dcfs_core::error::Error {
-    fn from(error: Error) -> Self {
+impl From<PackError> for dcfs_core::error::Error {
+    fn from(error: PackError) -> Self {
         let kind = match error {
-            Error::Gone { .. } => Kind::Stale,
-            Error::Changed { .. } => Kind::Busy,
+            PackError::Gone { .. } => Kind::Stale,
+            PackError::Changed { .. } => Kind::Busy,
             _ => Kind::Broken,
         };
         Self::new(kind, error)

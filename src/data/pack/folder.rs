@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use dcfs_disk::regular;
 use sha2::{Digest, Sha256};
 
-use super::error::Error;
+use super::error::PackError;
 use dcfs_core::hex::hex;
 use dcfs_core::id::RowId;
 
@@ -59,13 +59,13 @@ fn sibling(path: &Path, what: &str) -> PathBuf {
 }
 
 /// Removes a pack: renames it away at once, then deletes it. Succeeds if it is already gone.
-pub fn remove(path: &Path) -> Result<(), Error> {
+pub fn remove(path: &Path) -> Result<(), PackError> {
     let aside = sibling(path, "removed");
     match fs::rename(path, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        renamed => renamed.map_err(Error::write(path))?,
+        renamed => renamed.map_err(PackError::write(path))?,
     }
-    fs::remove_dir_all(&aside).map_err(Error::write(&aside))
+    fs::remove_dir_all(&aside).map_err(PackError::write(&aside))
 }
 
 /// The right to build one pack, held until dropped.
@@ -77,12 +77,12 @@ pub struct Turn {
 impl Turn {
     /// Waits until no other process builds `folder`, until `is_there` is true, or until the
     /// timeout.
-    pub fn wait(folder: &Path, is_there: impl Fn() -> bool) -> Result<Self, Error> {
+    pub fn wait(folder: &Path, is_there: impl Fn() -> bool) -> Result<Self, PackError> {
         let mut path = folder.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
         let file = regular::open_with(File::options().write(true).create(true), &path)
-            .map_err(Error::write(&path))?;
+            .map_err(PackError::write(&path))?;
         let until = Instant::now() + PATIENCE;
         while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             if is_there() || Instant::now() > until {
@@ -112,21 +112,21 @@ pub struct Staging {
 
 impl Staging {
     /// Creates an empty folder beside `folder`.
-    pub fn create(folder: &Path) -> Result<Self, Error> {
+    pub fn create(folder: &Path) -> Result<Self, PackError> {
         // A clean-up may remove the folder between its creation and its locking: then try another.
         for _ in 0..16 {
             let path = sibling(folder, "building");
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 // Left by an earlier process with the same pid, and not cleaned up yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made.map_err(Error::write(&path))?,
+                made => made.map_err(PackError::write(&path))?,
             }
             if let Some(lock) = lock_in(&path) {
                 return Ok(Self { path, lock, is_published: false });
             }
         }
         let busy = io::Error::other("other builders keep removing the folder");
-        Err(Error::write(folder)(busy))
+        Err(PackError::write(folder)(busy))
     }
 
     pub fn path(&self) -> &Path {
@@ -134,7 +134,7 @@ impl Staging {
     }
 
     /// Publishes it as the pack at `folder`; `false` if there already is one.
-    pub fn publish(mut self, folder: &Path) -> Result<bool, Error> {
+    pub fn publish(mut self, folder: &Path) -> Result<bool, PackError> {
         match fs::rename(&self.path, folder) {
             Ok(()) => {
                 self.is_published = true;
@@ -142,7 +142,7 @@ impl Staging {
                 Ok(true)
             }
             Err(error) if is_occupied(&error) => Ok(false),
-            Err(error) => Err(Error::write(folder)(error)),
+            Err(error) => Err(PackError::write(folder)(error)),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! Writes format 2 of the crate, which is format 3 without its own checksum (the manifest has one);
 //! the layout of nodes is in its `raw/node.rs`. The crate itself reads it.
 
-use super::error::Error;
+use super::error::PackError;
 use super::output::Output;
 
 /// The crate's format version.
@@ -93,7 +93,7 @@ pub struct FstWriter {
 const GATHERED: usize = 1 << 16;
 
 impl FstWriter {
-    pub fn new(mut out: Output) -> Result<Self, Error> {
+    pub fn new(mut out: Output) -> Result<Self, PackError> {
         out.put(&VERSION.to_le_bytes())?;
         // The type, which the crate leaves to its users, and a byte that no transition leads to:
         // without it an empty map would be shorter than the crate expects.
@@ -113,9 +113,9 @@ impl FstWriter {
     ///
     /// # Errors
     /// A key that is empty or does not follow the last; errors of the disk.
-    pub fn insert(&mut self, key: &[u8]) -> Result<(), Error> {
+    pub fn insert(&mut self, key: &[u8]) -> Result<(), PackError> {
         if key <= self.key.as_slice() {
-            return Err(Error::damaged("a path comes twice or out of order"));
+            return Err(PackError::damaged("a path comes twice or out of order"));
         }
         let shared = self.key.iter().zip(key).take_while(|(a, b)| a == b).count();
         self.close(shared)?;
@@ -134,7 +134,7 @@ impl FstWriter {
     }
 
     /// Writes the open nodes below the first `depth` bytes of the last key.
-    fn close(&mut self, depth: usize) -> Result<(), Error> {
+    fn close(&mut self, depth: usize) -> Result<(), PackError> {
         while self.open.len() > depth + 1 {
             let Some(node) = self.open.pop() else { break };
             let (target, is_shared) = match &self.transitions[node.start..] {
@@ -160,7 +160,7 @@ impl FstWriter {
     }
 
     /// The complete file.
-    pub fn finish(mut self) -> Result<Output, Error> {
+    pub fn finish(mut self) -> Result<Output, PackError> {
         self.close(0)?;
         let root = self.open[0];
         let address = self.write(root);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::error::Error;
+use super::error::PackError;
 use super::output::{Output, Sum};
 use dcfs_core::id::RowId;
 use dcfs_disk::map::Map;
@@ -30,13 +30,16 @@ impl<'a> IdsWriter<'a> {
     /// # Errors
     /// Ids that do not ascend strictly: marks of two files could be equal, and a row could not be
     /// found again.
-    pub fn push(&mut self, id: RowId) -> Result<u32, Error> {
+    pub fn push(&mut self, id: RowId) -> Result<u32, PackError> {
         let (ordinal, id) = (self.count, id.key());
-        self.count = ordinal.checked_add(1).ok_or(Error::TooMany { what: "rows" })?;
+        self.count = ordinal.checked_add(1).ok_or(PackError::TooMany { what: "rows" })?;
         if ordinal == 0 {
             self.first = id;
         } else if id <= self.last {
-            return Err(Error::Disordered { before: RowId::new(self.last), id: RowId::new(id) });
+            return Err(PackError::Disordered {
+                before: RowId::new(self.last),
+                id: RowId::new(id),
+            });
         } else if self.listed.is_none() && Some(id) != self.last.checked_add(1) {
             self.listed = Some(self.list_all(ordinal)?);
         }
@@ -48,7 +51,7 @@ impl<'a> IdsWriter<'a> {
     }
 
     /// Creates the file, with the `count` ids so far, which had no gap.
-    fn list_all(&self, count: u32) -> Result<Output, Error> {
+    fn list_all(&self, count: u32) -> Result<Output, PackError> {
         let mut file = Output::create(self.folder.join(FILE))?;
         for ordinal in 0..count {
             file.put(&(self.first + i64::from(ordinal)).to_le_bytes())?;
@@ -56,7 +59,7 @@ impl<'a> IdsWriter<'a> {
         Ok(file)
     }
 
-    pub fn finish(self) -> Result<(RowIds, Option<Sum>), Error> {
+    pub fn finish(self) -> Result<(RowIds, Option<Sum>), PackError> {
         let (count, first) = (self.count, self.first);
         let Some(file) = self.listed else { return Ok((RowIds { count, first, map: None }, None)) };
         let (map, sum) = file.map()?;
@@ -149,7 +152,7 @@ mod tests {
         for ids in [[1, 1], [2, 1]] {
             let mut writer = IdsWriter::new(Path::new("/nonexistent"));
             writer.push(RowId::new(ids[0])).expect("the first");
-            assert!(matches!(writer.push(RowId::new(ids[1])), Err(Error::Disordered { .. })));
+            assert!(matches!(writer.push(RowId::new(ids[1])), Err(PackError::Disordered { .. })));
         }
     }
 }

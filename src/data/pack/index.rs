@@ -7,7 +7,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::error::Error;
+use super::error::PackError;
 use super::fst_writer::FstWriter;
 use super::output::Output;
 
@@ -28,7 +28,7 @@ enum Inserter {
     Here(Box<FstWriter>),
     Thread {
         full: SyncSender<Batch>,
-        thread: JoinHandle<Result<FstWriter, Error>>,
+        thread: JoinHandle<Result<FstWriter, PackError>>,
     },
     /// It failed and reported why.
     Gone,
@@ -42,12 +42,12 @@ struct Batch {
 }
 
 impl IndexWriter {
-    pub fn new(out: Output) -> Result<Self, Error> {
+    pub fn new(out: Output) -> Result<Self, PackError> {
         let inserter = Inserter::Here(Box::new(FstWriter::new(out)?));
         Ok(Self { batch: Batch::default(), inserter })
     }
 
-    pub fn push(&mut self, key: &[u8]) -> Result<(), Error> {
+    pub fn push(&mut self, key: &[u8]) -> Result<(), PackError> {
         self.batch.keys.extend_from_slice(key);
         // A batch ends with the key that fills it, and keys are at most `key::LONGEST` long.
         self.batch.ends.push(self.batch.keys.len() as u32);
@@ -58,7 +58,7 @@ impl IndexWriter {
         self.send(batch)
     }
 
-    fn send(&mut self, batch: Batch) -> Result<(), Error> {
+    fn send(&mut self, batch: Batch) -> Result<(), PackError> {
         self.inserter = match std::mem::replace(&mut self.inserter, Inserter::Gone) {
             Inserter::Here(index) => start(*index)?,
             other => other,
@@ -68,7 +68,7 @@ impl IndexWriter {
     }
 
     /// The index with all keys sent.
-    fn join(&mut self) -> Result<FstWriter, Error> {
+    fn join(&mut self) -> Result<FstWriter, PackError> {
         match std::mem::replace(&mut self.inserter, Inserter::Gone) {
             Inserter::Here(index) => Ok(*index),
             Inserter::Thread { full, thread } => {
@@ -80,7 +80,7 @@ impl IndexWriter {
     }
 
     /// The complete file.
-    pub fn finish(mut self) -> Result<Output, Error> {
+    pub fn finish(mut self) -> Result<Output, PackError> {
         let mut index = self.join()?;
         self.batch.insert_into(&mut index)?;
         index.finish()
@@ -88,7 +88,7 @@ impl IndexWriter {
 }
 
 impl Batch {
-    fn insert_into(&self, index: &mut FstWriter) -> Result<(), Error> {
+    fn insert_into(&self, index: &mut FstWriter) -> Result<(), PackError> {
         let mut start = 0;
         for end in &self.ends {
             let end = *end as usize;
@@ -99,7 +99,7 @@ impl Batch {
     }
 }
 
-fn start(mut index: FstWriter) -> Result<Inserter, Error> {
+fn start(mut index: FstWriter) -> Result<Inserter, PackError> {
     let (full, batches): (_, Receiver<Batch>) = sync_channel(WAITING);
     let work = move || {
         for batch in batches {
@@ -108,12 +108,12 @@ fn start(mut index: FstWriter) -> Result<Inserter, Error> {
         Ok(index)
     };
     let thread = std::thread::Builder::new().name("dcfs-index".into()).spawn(work);
-    let thread = thread.map_err(|e| Error::Thread(e.to_string()))?;
+    let thread = thread.map_err(|e| PackError::Thread(e.to_string()))?;
     Ok(Inserter::Thread { full, thread })
 }
 
-fn died() -> Error {
-    Error::Thread("the thread of the index ended early".into())
+fn died() -> PackError {
+    PackError::Thread("the thread of the index ended early".into())
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
             let mut index = IndexWriter::new(out).expect("new");
             let pushed = (0..20).try_for_each(|_| index.push(&vec![b'a'; length]));
             let error = pushed.and_then(|()| index.finish().map(drop)).expect_err("twice the same");
-            assert!(matches!(error, Error::Damaged(_)), "{error}");
+            assert!(matches!(error, PackError::Damaged(_)), "{error}");
         }
     }
 }

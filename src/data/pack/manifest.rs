@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Error;
+use super::error::PackError;
 use super::output::{Output, Sums};
 use dcfs_core::schema::FileColumn;
 
@@ -96,22 +96,22 @@ impl Manifest {
     }
 
     /// Writes it into `folder`.
-    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+    pub fn write(&self, folder: &Path) -> Result<(), PackError> {
         let mut out = Output::create(folder.join(FILE))?;
         out.put(&serde_json::to_vec_pretty(self).unwrap_or_default())?;
         out.finish().map(drop)
     }
 
     /// Reads the manifest in `folder`, which must be of this format and intact.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
+    pub fn read(folder: &Path) -> Result<Self, PackError> {
         let path = folder.join(FILE);
         let mut bytes = Vec::new();
-        let file = regular::open(&path).map_err(Error::read(&path))?;
-        file.take(LONGEST).read_to_end(&mut bytes).map_err(Error::read(&path))?;
+        let file = regular::open(&path).map_err(PackError::read(&path))?;
+        file.take(LONGEST).read_to_end(&mut bytes).map_err(PackError::read(&path))?;
         check_format(&bytes)?;
         let this: Self = serde_json::from_slice(&bytes).map_err(not_ours)?;
         if this.own_checksum() != this.checksum {
-            return Err(Error::damaged("its manifest does not match its own checksum"));
+            return Err(PackError::damaged("its manifest does not match its own checksum"));
         }
         Ok(this)
     }
@@ -126,12 +126,12 @@ impl Manifest {
     }
 
     /// Compares the lengths of all files with the recorded ones.
-    pub fn check_lengths(&self, folder: &Path) -> Result<(), Error> {
+    pub fn check_lengths(&self, folder: &Path) -> Result<(), PackError> {
         for (name, sum) in &self.files {
             let path = folder.join(name);
-            let found = fs::metadata(&path).map_err(Error::read(&path))?.len();
+            let found = fs::metadata(&path).map_err(PackError::read(&path))?.len();
             if found != sum.length {
-                return Err(Error::damaged(format!(
+                return Err(PackError::damaged(format!(
                     "`{name}` has {found} bytes, not {}",
                     sum.length
                 )));
@@ -142,16 +142,18 @@ impl Manifest {
 }
 
 /// Another release's manifest may have other fields, so the format is checked first, on its own.
-fn check_format(bytes: &[u8]) -> Result<(), Error> {
+fn check_format(bytes: &[u8]) -> Result<(), PackError> {
     let any: serde_json::Value = serde_json::from_slice(bytes).map_err(not_ours)?;
     match any.get("format").and_then(serde_json::Value::as_u64) {
-        Some(found) if found != u64::from(FORMAT) => Err(Error::Format { found, wanted: FORMAT }),
+        Some(found) if found != u64::from(FORMAT) => {
+            Err(PackError::Format { found, wanted: FORMAT })
+        }
         _ => Ok(()),
     }
 }
 
-fn not_ours(error: serde_json::Error) -> Error {
-    Error::damaged(format!("its manifest cannot be read: {error}"))
+fn not_ours(error: serde_json::Error) -> PackError {
+    PackError::damaged(format!("its manifest cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -188,6 +190,6 @@ mod tests {
     fn another_format_is_told_as_such() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join(FILE), r#"{"format": 99, "new": true}"#).expect("written");
-        assert!(matches!(Manifest::read(folder.path()), Err(Error::Format { found: 99, .. })));
+        assert!(matches!(Manifest::read(folder.path()), Err(PackError::Format { found: 99, .. })));
     }
 }

@@ -8,7 +8,7 @@ use fst::Streamer;
 use fst::raw::Stream;
 
 use super::column::{ColumnReader, ColumnWriter};
-use super::error::Error;
+use super::error::PackError;
 use super::record::entries;
 use super::settle::Directories;
 use super::sort::Sorted;
@@ -20,7 +20,7 @@ pub fn merge(
     directories: &Directories,
     moved: &Sorted,
     writer: &mut ColumnWriter,
-) -> Result<(), Error> {
+) -> Result<(), PackError> {
     let mut moved = entries(moved.records()?);
     let mut waiting = moved.next().transpose()?;
     let mut sources = Source::all(stayed, directories);
@@ -91,7 +91,7 @@ impl<'a> Source<'a> {
         self.is_done = true;
     }
 
-    fn write(&self, stayed: &ColumnReader, writer: &mut ColumnWriter) -> Result<(), Error> {
+    fn write(&self, stayed: &ColumnReader, writer: &mut ColumnWriter) -> Result<(), PackError> {
         let (size, mtime, identity) = stayed.raw(self.entry)?;
         writer.push_as(&self.key, identity, size, mtime)?;
         stayed.ordinals(self.entry)?.try_for_each(|ordinal| writer.push_row(ordinal))

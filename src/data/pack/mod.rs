@@ -57,7 +57,7 @@ use dcfs_core::time::Timestamp;
 use dcfs_core::tree::key;
 
 pub use self::build::Rows;
-pub use self::error::Error;
+pub use self::error::PackError;
 pub use self::open::{name_of, obtain, obtain_shared};
 pub use self::packs::Packs;
 pub use self::subset::Subset;
@@ -331,7 +331,7 @@ impl Pack {
     pub fn first_rows(&self, entry: EntryId, most: usize) -> Result<Vec<RowId>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
-            let unknown = || Error::damaged("an entry names a row that is not there");
+            let unknown = || PackError::damaged("an entry names a row that is not there");
             reader
                 .ordinals(entry.number() - base)?
                 .take(most)
@@ -346,7 +346,7 @@ impl Pack {
             let (reader, base) = self.part(self.find_column(entry)?)?;
             let first = reader.ordinals(entry.number() - base)?.next();
             let id = first.and_then(|ordinal| self.ids.get(ordinal));
-            id.ok_or_else(|| Error::damaged("an entry names no row"))
+            id.ok_or_else(|| PackError::damaged("an entry names no row"))
         })
     }
 
@@ -428,33 +428,33 @@ impl Pack {
     }
 
     /// Reads the buffers; damage, found as an error or as a panic of the index, marks the pack.
-    fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, Error>) -> Result<T> {
+    fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, PackError>) -> Result<T> {
         self.damage.check()?;
-        let panicked = |_| Err(Error::damaged("its index cannot be followed"));
+        let panicked = |_| Err(PackError::damaged("its index cannot be followed"));
         let answer = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(panicked);
-        if let Err(Error::Damaged(why)) = &answer {
+        if let Err(PackError::Damaged(why)) = &answer {
             self.damage.mark(why);
         }
         Ok(answer?)
     }
 
-    fn part(&self, column: u16) -> Result<Part<'_>, Error> {
+    fn part(&self, column: u16) -> Result<Part<'_>, PackError> {
         let index = usize::from(column);
         let part = self.readers.get(index).zip(self.columns.get(index));
         part.map(|(reader, column)| (reader, column.entries.start))
-            .ok_or(Error::Gone { what: "column", number: column.into() })
+            .ok_or(PackError::Gone { what: "column", number: column.into() })
     }
 
-    fn find_column(&self, entry: EntryId) -> Result<u16, Error> {
+    fn find_column(&self, entry: EntryId) -> Result<u16, PackError> {
         let index = self.columns.partition_point(|column| column.entries.end <= entry.number());
-        let gone = Error::Gone { what: "entry", number: entry.number().into() };
+        let gone = PackError::Gone { what: "entry", number: entry.number().into() };
         let index = u16::try_from(index).ok().filter(|i| usize::from(*i) < self.columns.len());
         index.ok_or(gone)
     }
 
     /// The position of a directory in its index, if this pack gave its number out.
-    fn place(&self, dir: Dir) -> Result<(Part<'_>, Place<'_>), Error> {
-        let gone = || Error::Gone { what: "directory", number: dir.first.into() };
+    fn place(&self, dir: Dir) -> Result<(Part<'_>, Place<'_>), PackError> {
+        let gone = || PackError::Gone { what: "directory", number: dir.first.into() };
         let (reader, base) = self.part(dir.column)?;
         let first = dir.first.checked_sub(base).ok_or_else(gone)?;
         let place = reader.paths.ancestor(first, dir.depth)?.filter(|p| p.first() == first);
@@ -462,10 +462,10 @@ impl Pack {
     }
 
     /// The directory at `depth` that contains an entry of `column`.
-    fn ancestor(&self, entry: u32, column: u16, depth: u16) -> Result<Dir, Error> {
+    fn ancestor(&self, entry: u32, column: u16, depth: u16) -> Result<Dir, PackError> {
         let (reader, base) = self.part(column)?;
         let place = reader.paths.ancestor(entry - base, depth)?;
-        let place = place.ok_or(Error::Gone { what: "directory of", number: entry.into() })?;
+        let place = place.ok_or(PackError::Gone { what: "directory of", number: entry.into() })?;
         Ok(Dir { column, depth, first: base + place.first() })
     }
 }

@@ -12,7 +12,7 @@ use super::build::{self, Rows};
 use super::check::{Checksums, Damage};
 use super::column::{ColumnReader, file_name};
 use super::columns::Columns;
-use super::error::{Error, Result};
+use super::error::{PackError, Result};
 use super::folder::{self, Staging, Turn as BuildTurn};
 use super::ids::{self, RowIds};
 use super::manifest::Manifest;
@@ -75,7 +75,7 @@ fn obtain_from(
 ) -> Result<Pack> {
     let count = rows.extent()?.0;
     // A folder that somebody else could have written to is not trusted.
-    private::folder(packs).map_err(Error::from)?;
+    private::folder(packs).map_err(PackError::from)?;
     let folder = packs.join(name_of(rows, uuid)?);
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
         return Ok(pack);
@@ -150,10 +150,10 @@ fn open_if_good(
     folder: &Path,
     columns: &[FileColumn],
     limits: Limits,
-) -> Result<Option<Pack>, Error> {
+) -> Result<Option<Pack>, PackError> {
     match open(folder, columns, limits) {
         Ok(pack) => Ok(Some(pack)),
-        Err(Error::Absent(_)) if !folder.exists() => Ok(None),
+        Err(PackError::Absent(_)) if !folder.exists() => Ok(None),
         Err(why) => {
             tracing::warn!(pack = %folder.display(), %why, "pack cannot be used; rebuilding it");
             folder::remove(folder)?;
@@ -163,10 +163,14 @@ fn open_if_good(
 }
 
 /// Opens the pack in `folder`, which must be for `columns`.
-pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Result<Pack, Error> {
+pub(super) fn open(
+    folder: &Path,
+    columns: &[FileColumn],
+    limits: Limits,
+) -> Result<Pack, PackError> {
     let manifest = Manifest::read(folder)?;
     if !manifest.is_for(columns) {
-        return Err(Error::Schema);
+        return Err(PackError::Schema);
     }
     check_names(&manifest)?;
     manifest.check_lengths(folder)?;
@@ -177,13 +181,13 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
     } else {
         checksums.compare_later(damage.clone())?;
     }
-    let home = fs::metadata(folder).map_err(Error::read(folder))?;
+    let home = fs::metadata(folder).map_err(PackError::read(folder))?;
     let map = || readers(folder, &manifest);
     let readers = catch_unwind(AssertUnwindSafe(map));
     Ok(Pack {
         kept: limits.kept,
         columns: number_columns(&manifest, columns)?,
-        readers: readers.unwrap_or_else(|_| Err(Error::damaged("its index is no index")))?,
+        readers: readers.unwrap_or_else(|_| Err(PackError::damaged("its index is no index")))?,
         ids: row_ids(folder, &manifest)?,
         folder: folder.to_path_buf(),
         home: (home.dev(), home.ino()),
@@ -198,7 +202,7 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// Checks that the files are exactly those that this release writes.
-fn check_names(manifest: &Manifest) -> Result<(), Error> {
+fn check_names(manifest: &Manifest) -> Result<(), PackError> {
     let mut optional = vec![ids::FILE.to_owned()];
     let mut needed = Vec::new();
     for number in 0..manifest.columns.len() {
@@ -211,21 +215,21 @@ fn check_names(manifest: &Manifest) -> Result<(), Error> {
     if has_all && manifest.files.keys().all(knows) {
         Ok(())
     } else {
-        Err(Error::damaged("its manifest lists other files"))
+        Err(PackError::damaged("its manifest lists other files"))
     }
 }
 
-fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, Error> {
+fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, PackError> {
     let parts = manifest.columns.iter().enumerate();
     parts
         .map(|(number, part)| ColumnReader::open(folder, number, part.entries, manifest.rows))
         .collect()
 }
 
-fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
+fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, PackError> {
     let map = match manifest.files.get(ids::FILE) {
         Some(sum) if sum.length != u64::from(manifest.rows) * 8 => {
-            return Err(Error::damaged("`rows.ids` has the wrong length"));
+            return Err(PackError::damaged("`rows.ids` has the wrong length"));
         }
         Some(_) => Some(mapped(folder, ids::FILE)?),
         None => None,
@@ -234,14 +238,14 @@ fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
 }
 
 /// Numbers the entries of all columns consecutively.
-fn number_columns(manifest: &Manifest, files: &[FileColumn]) -> Result<Vec<Column>, Error> {
+fn number_columns(manifest: &Manifest, files: &[FileColumn]) -> Result<Vec<Column>, PackError> {
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let mut start = 0_u32;
     let described = files.iter().zip(place::column_directories(&names)).zip(&manifest.columns);
     described
         .map(|((file, directory), part)| {
             let end = start.checked_add(part.entries).filter(|end| *end < u32::MAX);
-            let end = end.ok_or_else(|| Error::damaged("it has too many entries"))?;
+            let end = end.ok_or_else(|| PackError::damaged("it has too many entries"))?;
             let entries = start..end;
             start = end;
             let is_plain = !part.has_moved;

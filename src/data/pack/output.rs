@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Error;
+use super::error::PackError;
 
 /// Bytes buffered before they are written and added to the checksum.
 const BUFFER: usize = 128 * 1024;
@@ -29,10 +29,10 @@ pub type Sums = BTreeMap<String, Sum>;
 /// A file of a pack as memory.
 ///
 /// # Errors
-/// [`Error::Absent`] where there is none.
-pub fn mapped(folder: &Path, name: &str) -> Result<Map, Error> {
+/// [`PackError::Absent`] where there is none.
+pub fn mapped(folder: &Path, name: &str) -> Result<Map, PackError> {
     let path = folder.join(name);
-    Map::open(&path).map_err(Error::read(&path))
+    Map::open(&path).map_err(PackError::read(&path))
 }
 
 /// One new file.
@@ -46,10 +46,10 @@ pub struct Output {
 
 impl Output {
     /// Creates `path`, which must not exist.
-    pub fn create(path: PathBuf) -> Result<Self, Error> {
+    pub fn create(path: PathBuf) -> Result<Self, PackError> {
         let mut options = OpenOptions::new();
         let file = regular::open_with(options.read(true).write(true).create_new(true), &path);
-        let file = file.map_err(Error::write(&path))?;
+        let file = file.map_err(PackError::write(&path))?;
         let crc = crc32fast::Hasher::new();
         Ok(Self { path, file, buffer: Vec::with_capacity(BUFFER), length: 0, crc })
     }
@@ -64,20 +64,20 @@ impl Output {
     }
 
     /// Appends `bytes`.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.write_all(bytes).map_err(Error::write(&self.path))
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.write_all(bytes).map_err(PackError::write(&self.path))
     }
 
     /// Writes out the buffer, and returns the file as memory and its entry for the manifest.
-    pub fn map(self) -> Result<(Map, Sum), Error> {
+    pub fn map(self) -> Result<(Map, Sum), PackError> {
         let path = self.path.clone();
         let (file, sum) = self.finish()?;
-        Ok((Map::of(&file).map_err(Error::read(&path))?, sum))
+        Ok((Map::of(&file).map_err(PackError::read(&path))?, sum))
     }
 
     /// Writes out the buffer, and returns the file for reading and its entry for the manifest.
-    pub fn finish(mut self) -> Result<(File, Sum), Error> {
-        self.flush().map_err(Error::write(&self.path))?;
+    pub fn finish(mut self) -> Result<(File, Sum), PackError> {
+        self.flush().map_err(PackError::write(&self.path))?;
         Ok((self.file, Sum { length: self.length, crc32: self.crc.finalize() }))
     }
 }

@@ -5,7 +5,7 @@
 //! after a separator *is* a directory with its first entry, and a listing is a walk over the bytes
 //! of names that never enters a subdirectory.
 //!
-//! The bytes may be damaged. Every walk is bounded, and impossible results are [`Error::Damaged`];
+//! The bytes may be damaged. Every walk is bounded, and impossible results are [`PackError::Damaged`];
 //! the crate `fst` may panic on them, which [`super::Pack`] catches.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use std::ops::Range;
 use fst::IntoStreamer;
 use fst::raw::{Fst, Node, Stream, Transition};
 
-use super::error::Error;
+use super::error::PackError;
 use dcfs_core::name::escape;
 use dcfs_core::tree::key::{self, SEPARATOR};
 use dcfs_disk::map::Map;
@@ -54,16 +54,16 @@ pub enum Found {
     Dir(u32),
 }
 
-fn nowhere() -> Error {
-    Error::damaged("its index leads nowhere")
+fn nowhere() -> PackError {
+    PackError::damaged("its index leads nowhere")
 }
 
 impl Paths {
     /// `count` is the expected number of entries.
-    pub fn new(map: Map, count: u32) -> Result<Self, Error> {
-        let fst = Fst::new(map).map_err(|e| Error::damaged(e.to_string()))?;
+    pub fn new(map: Map, count: u32) -> Result<Self, PackError> {
+        let fst = Fst::new(map).map_err(|e| PackError::damaged(e.to_string()))?;
         if fst.len() != count as usize {
-            return Err(Error::damaged("its index has the wrong number of entries"));
+            return Err(PackError::damaged("its index has the wrong number of entries"));
         }
         Ok(Self { fst, count })
     }
@@ -87,7 +87,7 @@ impl Paths {
         Place { node: self.fst.root(), least: 0 }
     }
 
-    fn follow(&self, from: &Place<'_>, transition: Transition) -> Result<Place<'_>, Error> {
+    fn follow(&self, from: &Place<'_>, transition: Transition) -> Result<Place<'_>, PackError> {
         let least = from.least.checked_add(transition.out.value()).ok_or_else(nowhere)?;
         if least >= u64::from(self.count) {
             return Err(nowhere());
@@ -95,13 +95,13 @@ impl Paths {
         Ok(Place { node: self.fst.node(transition.addr), least })
     }
 
-    fn step(&self, from: &Place<'_>, byte: u8) -> Result<Option<Place<'_>>, Error> {
+    fn step(&self, from: &Place<'_>, byte: u8) -> Result<Option<Place<'_>>, PackError> {
         let Some(index) = from.node.find_input(byte) else { return Ok(None) };
         self.follow(from, from.node.transition(index)).map(Some)
     }
 
     /// The entry whose key ends at `place`.
-    fn ends(&self, place: &Place<'_>) -> Result<Option<u32>, Error> {
+    fn ends(&self, place: &Place<'_>) -> Result<Option<u32>, PackError> {
         if !place.node.is_final() {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ impl Paths {
     }
 
     /// Looks up `name` in the directory at `place`.
-    pub fn find<'f>(&'f self, place: Place<'f>, name: &[u8]) -> Result<Option<Found>, Error> {
+    pub fn find<'f>(&'f self, place: Place<'f>, name: &[u8]) -> Result<Option<Found>, PackError> {
         if name.is_empty() || name.contains(&SEPARATOR) {
             return Ok(None);
         }
@@ -119,11 +119,11 @@ impl Paths {
     }
 
     /// Looks up a whole key.
-    pub fn find_key(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+    pub fn find_key(&self, key: &[u8]) -> Result<Option<Found>, PackError> {
         self.find_from(self.root(), key)
     }
 
-    fn find_from<'f>(&'f self, place: Place<'f>, bytes: &[u8]) -> Result<Option<Found>, Error> {
+    fn find_from<'f>(&'f self, place: Place<'f>, bytes: &[u8]) -> Result<Option<Found>, PackError> {
         let mut at = place;
         for byte in bytes {
             match self.step(&at, *byte)? {
@@ -138,7 +138,7 @@ impl Paths {
     }
 
     /// The entries whose keys begin with these bytes.
-    pub fn beginning_with(&self, bytes: &[u8]) -> Result<Range<u32>, Error> {
+    pub fn beginning_with(&self, bytes: &[u8]) -> Result<Range<u32>, PackError> {
         let mut at = self.root();
         if self.count == 0 {
             return Ok(0..0);
@@ -153,7 +153,7 @@ impl Paths {
     }
 
     /// The last entry below `place`, including itself.
-    fn last_below<'f>(&'f self, place: Place<'f>) -> Result<u32, Error> {
+    fn last_below<'f>(&'f self, place: Place<'f>) -> Result<u32, PackError> {
         let mut at = place;
         for _ in 0..=key::LONGEST {
             match at.node.len() {
@@ -165,12 +165,16 @@ impl Paths {
     }
 
     /// The last entry in the directory at `depth` that contains `entry`.
-    pub fn last_in(&self, entry: u32, depth: u16) -> Result<u32, Error> {
+    pub fn last_in(&self, entry: u32, depth: u16) -> Result<u32, PackError> {
         self.last_below(self.ancestor(entry, depth)?.ok_or_else(nowhere)?)
     }
 
     /// Steps one byte from `at` towards `entry`; `None` if its key ends here.
-    fn towards(&self, at: &Place<'_>, entry: u32) -> Result<Option<(usize, u8, Place<'_>)>, Error> {
+    fn towards(
+        &self,
+        at: &Place<'_>,
+        entry: u32,
+    ) -> Result<Option<(usize, u8, Place<'_>)>, PackError> {
         if self.ends(at)? == Some(entry) {
             return Ok(None);
         }
@@ -190,13 +194,13 @@ impl Paths {
         Ok(Some((index, transition.inp, self.follow(at, transition)?)))
     }
 
-    fn is_entry(&self, entry: u32) -> Result<(), Error> {
-        let gone = Error::Gone { what: "entry", number: entry.into() };
+    fn is_entry(&self, entry: u32) -> Result<(), PackError> {
+        let gone = PackError::Gone { what: "entry", number: entry.into() };
         if entry < self.count { Ok(()) } else { Err(gone) }
     }
 
     /// The key of `entry`.
-    pub fn key_of(&self, entry: u32) -> Result<Vec<u8>, Error> {
+    pub fn key_of(&self, entry: u32) -> Result<Vec<u8>, PackError> {
         self.is_entry(entry)?;
         let mut key = Vec::with_capacity(64);
         let mut at = self.root();
@@ -211,7 +215,7 @@ impl Paths {
     }
 
     /// The directory at `depth` that contains `entry`; `None` if the entry is not that deep.
-    pub fn ancestor(&self, entry: u32, depth: u16) -> Result<Option<Place<'_>>, Error> {
+    pub fn ancestor(&self, entry: u32, depth: u16) -> Result<Option<Place<'_>>, PackError> {
         let mut at = self.root();
         if depth == 0 {
             return Ok(Some(at));
@@ -230,14 +234,14 @@ impl Paths {
     }
 
     /// The number of directories above `entry`, without its column's root.
-    pub fn depth_of(&self, entry: u32) -> Result<u16, Error> {
+    pub fn depth_of(&self, entry: u32) -> Result<u16, PackError> {
         let separators = self.key_of(entry)?.iter().filter(|b| **b == SEPARATOR).count();
         u16::try_from(separators).map_err(|_| nowhere())
     }
 
     /// The children of the directory at `place`, starting with the one that contains the entry
     /// `from`.
-    pub fn children<'f>(&'f self, place: Place<'f>, from: u32) -> Result<Children<'f>, Error> {
+    pub fn children<'f>(&'f self, place: Place<'f>, from: u32) -> Result<Children<'f>, PackError> {
         let mut walk = Children { paths: self, stack: Vec::new(), name: Vec::new(), least: 0 };
         if self.count == 0 {
             return Ok(walk);
@@ -278,7 +282,7 @@ impl<'f> Children<'f> {
     }
 
     /// Descends to the child that contains `entry`, which is below `place`.
-    fn enter_at(&mut self, place: Place<'f>, entry: u32) -> Result<(), Error> {
+    fn enter_at(&mut self, place: Place<'f>, entry: u32) -> Result<(), PackError> {
         let mut at = place;
         while let Some((index, byte, below)) = self.paths.towards(&at, entry)? {
             let is_child = byte == SEPARATOR;
@@ -296,13 +300,13 @@ impl<'f> Children<'f> {
     }
 
     /// Appends a byte to the name.
-    fn descend(&mut self, byte: u8) -> Result<(), Error> {
+    fn descend(&mut self, byte: u8) -> Result<(), PackError> {
         self.name.push(byte);
         if self.name.len() > escape::LONGEST { Err(nowhere()) } else { Ok(()) }
     }
 
     /// The next child, with the entry that follows all of it; its name is [`Children::name`].
-    pub fn advance(&mut self) -> Result<Option<(Found, u32)>, Error> {
+    pub fn advance(&mut self) -> Result<Option<(Found, u32)>, PackError> {
         while let Some(frame) = self.stack.pop() {
             self.name.truncate(frame.length);
             if let Some(told) = self.follow(frame)? {
@@ -313,7 +317,7 @@ impl<'f> Children<'f> {
     }
 
     /// Continues from a frame to the next child; `None` if the frame is exhausted.
-    fn follow(&mut self, mut frame: Frame<'f>) -> Result<Option<(Found, u32)>, Error> {
+    fn follow(&mut self, mut frame: Frame<'f>) -> Result<Option<(Found, u32)>, PackError> {
         loop {
             let node = frame.place.node;
             if !frame.is_told
@@ -345,7 +349,7 @@ impl<'f> Children<'f> {
         }
     }
 
-    fn told(&mut self, found: Found, first: u32, last: u32) -> Result<(Found, u32), Error> {
+    fn told(&mut self, found: Found, first: u32, last: u32) -> Result<(Found, u32), PackError> {
         if first < self.least || last < first || self.name.is_empty() {
             return Err(nowhere());
         }
@@ -424,7 +428,7 @@ mod tests {
         assert_eq!(b.first(), 1);
         assert_eq!(paths.find(b, b"y").expect("whole"), Some(Found::Dir(2)));
         assert!(paths.ancestor(0, 1).expect("whole").is_none(), "a is a file of the root");
-        assert!(matches!(paths.ancestor(7, 1), Err(Error::Gone { .. })));
+        assert!(matches!(paths.ancestor(7, 1), Err(PackError::Gone { .. })));
     }
 
     #[test]

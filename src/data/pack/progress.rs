@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::error::Error;
+use super::error::PackError;
 use super::manifest::MOST;
 
 /// Shorter builds are not logged; longer ones after this time, and then repeatedly.
@@ -77,9 +77,9 @@ impl Progress {
     ///
     /// # Errors
     /// More rows than a pack can number.
-    pub fn new(version: String, of: u64) -> Result<Self, Error> {
+    pub fn new(version: String, of: u64) -> Result<Self, PackError> {
         if of >= MOST {
-            return Err(Error::TooMany { what: "rows" });
+            return Err(PackError::TooMany { what: "rows" });
         }
         let build = Arc::new(Build {
             version,

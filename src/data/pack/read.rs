@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use super::build::Rows;
-use super::error::{Error, Result};
+use super::error::{PackError, Result};
 use super::ids::{self, IdsWriter, RowIds};
 use super::output::Sums;
 use super::progress::Progress;
@@ -20,7 +20,7 @@ use super::record::Record;
 use super::sort::{Sorted, Sorters};
 use crate::catalog::Row;
 use dcfs_core::cancel;
-use dcfs_core::error::{Error as AnyError, Kind};
+use dcfs_core::error::{Error, Kind};
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
@@ -78,7 +78,7 @@ impl Task<'_> {
             let (expected, found) = (self.progress.of(), self.progress.done());
             // A version that is shown is complete, so its rows cannot change.
             if expected != found {
-                return Err(Error::Changed { expected, found }.into());
+                return Err(PackError::Changed { expected, found }.into());
             }
             return Ok(Read { ids, files, sorted, many });
         }
@@ -87,11 +87,11 @@ impl Task<'_> {
 
 impl Task<'_> {
     /// Removes the file of ids that an abandoned pass may have written.
-    fn clear(&self) -> Result<(), Error> {
+    fn clear(&self) -> Result<(), PackError> {
         let path = self.folder.join(ids::FILE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::write(&path)(error))
+                Err(PackError::write(&path)(error))
             }
             _ => Ok(()),
         }
@@ -112,7 +112,7 @@ struct Pass<'a> {
     others: Mutex<Vec<bool>>,
     is_over: AtomicBool,
     /// Why the first thread failed.
-    failed: Mutex<Option<AnyError>>,
+    failed: Mutex<Option<Error>>,
 }
 
 impl<'a> Pass<'a> {
@@ -161,7 +161,7 @@ impl<'a> Pass<'a> {
             }
             sifter.sorters
         };
-        let sorters: Result<Vec<Sorters>, Error> = match threads {
+        let sorters: Result<Vec<Sorters>, PackError> = match threads {
             1 => Ok(vec![work()]),
             _ => thread::scope(|scope| {
                 let start = |_| {
@@ -169,10 +169,10 @@ impl<'a> Pass<'a> {
                     let (work, flag) = (&work, cancel::current());
                     let work = move || cancel::within(flag, work);
                     let started = name.spawn_scoped(scope, work);
-                    started.map_err(|error| Error::Thread(error.to_string()))
+                    started.map_err(|error| PackError::Thread(error.to_string()))
                 };
                 let started: Vec<_> = (0..threads).map(start).collect();
-                let died = |_| Error::Thread("a thread that reads rows panicked".into());
+                let died = |_| PackError::Thread("a thread that reads rows panicked".into());
                 started.into_iter().map(|thread| thread?.join().map_err(died)).collect()
             }),
         };
@@ -184,7 +184,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Stops every thread; the first error is the one reported.
-    fn fail(&self, error: AnyError) {
+    fn fail(&self, error: Error) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -210,8 +210,10 @@ impl<'a> Pass<'a> {
                 let ordinal = ordinal.and_then(|n| u32::try_from(n).ok());
                 // Descending or duplicate ids: `sys__id` is not a key of the table.
                 let ordinal = ordinal.filter(|n| (least..=last).contains(n));
-                let ordinal = ordinal
-                    .ok_or(Error::Disordered { before: id(least.saturating_sub(1)), id: row.id })?;
+                let ordinal = ordinal.ok_or(PackError::Disordered {
+                    before: id(least.saturating_sub(1)),
+                    id: row.id,
+                })?;
                 least = ordinal + 1;
                 sifter.take(ordinal, &row)
             })?;
@@ -271,6 +273,6 @@ impl Sifter<'_> {
 }
 
 /// The error that abandons a pass; never reported.
-fn in_vain() -> AnyError {
-    AnyError::new(Kind::Broken, "the rows are read again")
+fn in_vain() -> Error {
+    Error::new(Kind::Broken, "the rows are read again")
 }

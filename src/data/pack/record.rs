@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::error::Error;
+use super::error::PackError;
 use dcfs_core::object::{Identity, Object};
 use dcfs_core::time::Timestamp;
 
@@ -101,15 +101,15 @@ impl Entry<'_> {
 
 /// Groups adjacent records with the same key and identity.
 pub fn entries<'a>(
-    records: impl Iterator<Item = Result<Record<'a>, Error>>,
-) -> impl Iterator<Item = Result<Entry<'a>, Error>> {
+    records: impl Iterator<Item = Result<Record<'a>, PackError>>,
+) -> impl Iterator<Item = Result<Entry<'a>, PackError>> {
     let mut records = records.peekable();
     std::iter::from_fn(move || {
         let row = match records.next()? {
             Ok(row) => row,
             Err(error) => return Some(Err(error)),
         };
-        let same = |next: &Result<Record<'a>, Error>| match next {
+        let same = |next: &Result<Record<'a>, PackError>| match next {
             Ok(next) => next.key == row.key && next.identity == row.identity,
             Err(_) => false,
         };

@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::column::{ColumnReader, ColumnWriter};
-use super::error::Error;
+use super::error::PackError;
 use super::ids::RowIds;
 use super::merge;
 use super::output::Sums;
@@ -47,7 +47,7 @@ pub struct Written {
 
 impl Task<'_> {
     /// Writes the column's files.
-    pub fn write(&self, records: Sorted) -> Result<Written, Error> {
+    pub fn write(&self, records: Sorted) -> Result<Written, PackError> {
         let mut first = FirstPass::new(self)?;
         for entry in entries(records.records()?) {
             first.push(entry?)?;
@@ -65,11 +65,11 @@ impl Task<'_> {
     }
 
     /// Writes the column again, with the moved objects; replaces the files of the first pass.
-    fn write_moved(&self, sums: &Sums, count: u32, moves: Moves) -> Result<(Sums, u32), Error> {
+    fn write_moved(&self, sums: &Sums, count: u32, moves: Moves) -> Result<(Sums, u32), PackError> {
         let stayed = ColumnReader::open(self.folder, self.number, count, self.ids.count)?;
         for name in sums.keys() {
             let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(Error::write(&path))?;
+            fs::remove_file(&path).map_err(PackError::write(&path))?;
         }
         let (directories, moved) = self.name(&stayed, moves)?;
         let mut writer = ColumnWriter::create(self.folder, self.number)?;
@@ -78,7 +78,11 @@ impl Task<'_> {
     }
 
     /// Names every moved object, and sorts them by name.
-    fn name(&self, stayed: &ColumnReader, moves: Moves) -> Result<(Directories, Sorted), Error> {
+    fn name(
+        &self,
+        stayed: &ColumnReader,
+        moves: Moves,
+    ) -> Result<(Directories, Sorted), PackError> {
         let mut names = Names { task: self, stayed, given: HashSet::new() };
         let mut directories = Directories::new();
         for (name, ordinal) in moves.directories {
@@ -125,12 +129,12 @@ struct FirstPass<'t, 'r> {
 }
 
 impl<'t, 'r> FirstPass<'t, 'r> {
-    fn new(task: &'t Task<'t>) -> Result<Self, Error> {
+    fn new(task: &'t Task<'t>) -> Result<Self, PackError> {
         let writer = ColumnWriter::create(task.folder, task.number)?;
         Ok(Self { task, writer, moves: Moves::default(), best: None })
     }
 
-    fn push(&mut self, entry: Entry<'r>) -> Result<(), Error> {
+    fn push(&mut self, entry: Entry<'r>) -> Result<(), PackError> {
         let Some(best) = self.best.take() else {
             self.best = Some(entry);
             return Ok(());
@@ -147,7 +151,7 @@ impl<'t, 'r> FirstPass<'t, 'r> {
     }
 
     /// Decides on the best object of a key, now that the next key is known.
-    fn settle(&mut self, best: &Entry<'_>, next: Option<&[u8]>) -> Result<(), Error> {
+    fn settle(&mut self, best: &Entry<'_>, next: Option<&[u8]>) -> Result<(), PackError> {
         let row = best.row;
         if let Some(name) = settle::reserved_directory(row.key, self.task.is_root)
             && self.moves.directories.last().is_none_or(|(last, _)| *last != name)
@@ -161,7 +165,7 @@ impl<'t, 'r> FirstPass<'t, 'r> {
         }
     }
 
-    fn put_aside(&mut self, entry: &Entry<'_>) -> Result<(), Error> {
+    fn put_aside(&mut self, entry: &Entry<'_>) -> Result<(), PackError> {
         let aside = match &mut self.moves.files {
             Some(aside) => aside,
             none => none.insert(Aside::create(self.task.folder)?),
@@ -172,7 +176,7 @@ impl<'t, 'r> FirstPass<'t, 'r> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Sums, u32, Option<Moves>), Error> {
+    fn finish(mut self) -> Result<(Sums, u32, Option<Moves>), PackError> {
         if let Some(best) = self.best.take() {
             self.settle(&best, None)?;
         }
@@ -193,9 +197,9 @@ struct Names<'a> {
 
 impl Names<'_> {
     /// The name of the object at `key`, marked with the row `ordinal`.
-    fn give(&mut self, key: &[u8], ordinal: u32) -> Result<Vec<u8>, Error> {
+    fn give(&mut self, key: &[u8], ordinal: u32) -> Result<Vec<u8>, PackError> {
         let (directory, name) = key::split_last(key);
-        let id = self.task.ids.get(ordinal).ok_or_else(|| Error::damaged("a row has no id"))?;
+        let id = self.task.ids.get(ordinal).ok_or_else(|| PackError::damaged("a row has no id"))?;
         let mut failed = None;
         let free = settle::free_name(directory, name, id, |key| {
             self.is_taken(key).unwrap_or_else(|error| {
@@ -207,7 +211,7 @@ impl Names<'_> {
         failed.map_or(Ok(free), Err)
     }
 
-    fn is_taken(&self, key: &[u8]) -> Result<bool, Error> {
+    fn is_taken(&self, key: &[u8]) -> Result<bool, PackError> {
         let is_reserved = self.task.is_root && settle::is_reserved(key);
         Ok(is_reserved
             || self.given.contains(&hash(key))

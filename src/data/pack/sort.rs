@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dcfs_disk::sort::{self, Run, Sorter, Spill, merge};
 
 use super::arena::{Arena, Records};
-use super::error::Error;
+use super::error::PackError;
 use super::record::Record;
 
 /// One order per column, sharing a budget of bytes.
@@ -32,9 +32,9 @@ impl Sorters {
     }
 
     /// Adds a record of one column.
-    pub fn push(&mut self, column: usize, record: &Record<'_>) -> Result<(), Error> {
+    pub fn push(&mut self, column: usize, record: &Record<'_>) -> Result<(), PackError> {
         if !self.sorter.arena(column).has_room(record.key.len()) {
-            self.sorter.spill(column).map_err(Error::write(&self.folder))?;
+            self.sorter.spill(column).map_err(PackError::write(&self.folder))?;
         }
         self.sorter.arena(column).push(record);
         Ok(())
@@ -46,10 +46,10 @@ impl Sorters {
     }
 
     /// Every column's records in order, from sorters with the same columns.
-    pub fn finish(all: Vec<Self>) -> Result<Vec<Sorted>, Error> {
+    pub fn finish(all: Vec<Self>) -> Result<Vec<Sorted>, PackError> {
         let folder = all.first().map(|sorters| sorters.folder.clone()).unwrap_or_default();
         let sorted = Sorter::finish(all.into_iter().map(|sorters| sorters.sorter).collect());
-        let sorted = sorted.map_err(Error::write(&folder))?;
+        let sorted = sorted.map_err(PackError::write(&folder))?;
         Ok(sorted.into_iter().map(|sorted| Sorted { folder: folder.clone(), sorted }).collect())
     }
 }
@@ -83,15 +83,17 @@ impl Sorted {
     ///
     /// # Errors
     /// A run that is damaged.
-    pub fn records(&self) -> Result<impl Iterator<Item = Result<Record<'_>, Error>>, Error> {
+    pub fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Record<'_>, PackError>>, PackError> {
         let sources: Vec<Source<'_>> = match &self.sorted {
             sort::Sorted::Memory(arenas) => {
                 arenas.iter().map(|arena| Source::Arena(arena.records())).collect()
             }
             sort::Sorted::Runs(runs) => runs.iter().map(|run| Source::Run(run.bytes())).collect(),
         };
-        let merged = merge(sources).map_err(Error::read(&self.folder))?;
-        Ok(merged.map(|record| record.map_err(Error::read(&self.folder))))
+        let merged = merge(sources).map_err(PackError::read(&self.folder))?;
+        Ok(merged.map(|record| record.map_err(PackError::read(&self.folder))))
     }
 }
 
@@ -127,20 +129,20 @@ pub struct Aside {
 }
 
 impl Aside {
-    pub fn create(folder: &Path) -> Result<Self, Error> {
-        let spill = Spill::create(folder).map_err(Error::write(folder))?;
+    pub fn create(folder: &Path) -> Result<Self, PackError> {
+        let spill = Spill::create(folder).map_err(PackError::write(folder))?;
         Ok(Self { folder: folder.to_path_buf(), spill, bytes: Vec::new() })
     }
 
-    pub fn push(&mut self, record: &Record<'_>) -> Result<(), Error> {
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), PackError> {
         self.bytes.clear();
         record.write(&mut self.bytes);
-        self.spill.put(&self.bytes).map_err(Error::write(&self.folder))
+        self.spill.put(&self.bytes).map_err(PackError::write(&self.folder))
     }
 
     /// All of them, as one run.
-    pub fn finish(self) -> Result<Sorted, Error> {
-        let runs = self.spill.finish().map_err(Error::write(&self.folder))?;
+    pub fn finish(self) -> Result<Sorted, PackError> {
+        let runs = self.spill.finish().map_err(PackError::write(&self.folder))?;
         Ok(Sorted { folder: self.folder, sorted: sort::Sorted::Runs(runs) })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use roaring::RoaringBitmap;
 
 use super::column::ColumnReader;
-use super::error::{Error, Result};
+use super::error::{PackError, Result};
 use super::{Dir, Ordinals, Pack};
 use dcfs_core::name::escape::KEPT;
 use dcfs_core::tree::key::SEPARATOR;
@@ -104,13 +104,14 @@ impl Pack {
 
     /// The rows that some entries of a column name. They come in the order of names, so they are
     /// collected in a plain bit array.
-    fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, Error> {
+    fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, PackError> {
         let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
         for entry in entries {
             for row in reader.ordinals(entry)? {
                 let byte = bits.get_mut(row as usize / 8);
-                *byte.ok_or_else(|| Error::damaged("an entry names a row that is not there"))? |=
-                    1 << (row % 8);
+                *byte.ok_or_else(|| {
+                    PackError::damaged("an entry names a row that is not there")
+                })? |= 1 << (row % 8);
             }
         }
         Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
@@ -140,12 +141,12 @@ fn entries_of(
     base: u32,
     count: usize,
     rows: &Ordinals,
-) -> Result<RoaringBitmap, Error> {
+) -> Result<RoaringBitmap, PackError> {
     let mut bits = vec![0_u8; count.div_ceil(8)];
     for row in rows {
         let Some(entry) = reader.entry_of(row)? else { continue };
         let byte = bits.get_mut(entry as usize / 8);
-        *byte.ok_or_else(|| Error::damaged("a row names an entry that is not there"))? |=
+        *byte.ok_or_else(|| PackError::damaged("a row names an entry that is not there"))? |=
             1 << (entry % 8);
     }
     // A bitmap takes bits at multiples of eight.

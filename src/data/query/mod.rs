@@ -190,13 +190,13 @@ fn type_of(key: &Expr) -> ValueType {
 
 /// The pack, by its serial number, and the filter. A pack that is rebuilt after damage has another
 /// serial number: nothing computed from the damaged one is used.
-type Key = (u64, String);
+type SetKey = (u64, String);
 
 /// The cached results of filters, for all versions of a catalog.
 #[derive(Debug)]
 pub struct Queries {
-    sets: Kept<Key, Ordinals>,
-    rankings: Kept<(Key, Vec<u8>), Ranking>,
+    sets: Kept<SetKey, Ordinals>,
+    rankings: Kept<(SetKey, Vec<u8>), Ranking>,
     saver: Saver,
 }
 
@@ -288,7 +288,7 @@ impl Queries {
     }
 }
 
-fn key(version: Version<'_>, text: &str) -> Key {
+fn key(version: Version<'_>, text: &str) -> SetKey {
     (version.pack.serial(), text.to_owned())
 }
 

@@ -9,7 +9,7 @@ use super::facts::{
 use dcfs_core::render::markdown::{code, text};
 use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_core::render::stranger::visible;
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 
 /// The most columns on a page; the JSON has all.
 const MOST_COLUMNS: usize = 200;
@@ -89,7 +89,7 @@ impl Statistics {
 
     /// The table for a terminal of that width.
     pub fn plain(&self, width: Option<usize>) -> String {
-        let mut table = Table::new([
+        let mut table = TextTable::new([
             "COLUMN",
             "TYPE",
             "NULL",

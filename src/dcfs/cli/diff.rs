@@ -21,7 +21,7 @@ use dcfs_core::name::DatasetRef;
 use dcfs_core::render::diff::Summary;
 use dcfs_core::render::grid::Column;
 use dcfs_core::render::numbers::count;
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_core::schema::ValueType;
 use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, VersionInfo};
@@ -246,7 +246,7 @@ impl Found {
         if moved.is_empty() {
             return out.line("\nno statistics moved");
         }
-        let mut table = Table::new(["COLUMN", "STATISTICS"]);
+        let mut table = TextTable::new(["COLUMN", "STATISTICS"]);
         for Moved { column, how } in moved {
             table.row([column.clone(), how.join(", ")]);
         }
@@ -256,9 +256,9 @@ impl Found {
 
     fn table(&self, out: &mut Output, (what, kept, all): (&str, &[Kept], u64)) -> Result<()> {
         self.rows(kept, &mut |rows| {
-            let mut table = Table::new([what, "ROW", "WHAT CHANGED"]);
+            let mut table = TextTable::new([what, "ROW", "WHAT CHANGED"]);
             if what != "CHANGED" {
-                table = Table::new([what, "ROW", ""]);
+                table = TextTable::new([what, "ROW", ""]);
             }
             for row in rows {
                 let ids = [row.kept.left, row.kept.right].into_iter().flatten();

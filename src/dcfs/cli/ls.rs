@@ -11,7 +11,7 @@ use super::terminal;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{bytes, count};
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 
@@ -78,8 +78,8 @@ fn by_dataset(versions: &[VersionInfo]) -> Vec<(&DatasetName, &[VersionInfo])> {
     versions.chunk_by(|a, b| a.dataset == b.dataset).map(|of| (&of[0].dataset, of)).collect()
 }
 
-fn of_datasets(versions: &[VersionInfo]) -> Table {
-    let mut table = Table::new(["DATASET", "LATEST", "VERSIONS", "ROWS", "SIZE", "SAVED"]);
+fn of_datasets(versions: &[VersionInfo]) -> TextTable {
+    let mut table = TextTable::new(["DATASET", "LATEST", "VERSIONS", "ROWS", "SIZE", "SAVED"]);
     for (name, of) in by_dataset(versions) {
         let Some(last) = of.last() else { continue };
         let versions = of.len().to_string();
@@ -95,8 +95,8 @@ fn of_datasets(versions: &[VersionInfo]) -> Table {
     table
 }
 
-fn of_versions(versions: &[VersionInfo]) -> Table {
-    let mut table = Table::new(["VERSION", "ROWS", "SIZE", "SAVED", "UUID"]);
+fn of_versions(versions: &[VersionInfo]) -> TextTable {
+    let mut table = TextTable::new(["VERSION", "ROWS", "SIZE", "SAVED", "UUID"]);
     for of in versions {
         let version = format!("{}@{}", of.dataset, of.version);
         table.row([version, rows(of), size(of), saved(of), of.uuid.clone()]);

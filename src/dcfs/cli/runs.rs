@@ -8,7 +8,7 @@ use super::output::Output;
 use super::{CatalogArg, again};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::count;
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_data::catalog;
 use dcfs_data::runs::{self, Found, Shard};
 
@@ -104,7 +104,7 @@ impl Runs {
             return out.line("no runs: all that began have become versions");
         }
         let head = ["RUN", "MAKES", "FROM", "STATE", "ROWS", "ERRORS", "STARTED", "HOST"];
-        let mut table = Table::new(head);
+        let mut table = TextTable::new(head);
         for found in &found {
             let about = &found.about;
             let rows = format!("{} of {}", count(found.rows), count(about.rows));

@@ -15,7 +15,7 @@ use crate::skill::folder::{self, Outcome, State};
 use crate::skill::target::{Scope, Target};
 use crate::skill::{agents_md, text};
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_disk::{regular, whole_file};
 
 /// Limit of an `AGENTS.md` in bytes: agents read no more either.
@@ -156,7 +156,7 @@ impl Uninstall {
 
 impl List {
     fn run(&self, out: &mut Output) -> Result<()> {
-        let mut table = Table::new(["TOOL", "FOR", "STATE", "PATH"]);
+        let mut table = TextTable::new(["TOOL", "FOR", "STATE", "PATH"]);
         let (mut lines, mut is_anywhere) = (Vec::new(), false);
         for (scope, base) in bases()? {
             for target in Target::value_variants() {

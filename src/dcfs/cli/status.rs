@@ -12,7 +12,7 @@ use super::registry::Note;
 use super::terminal;
 use crate::fuse::mounts::{self, Health, Mount};
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_core::time::Timestamp;
 
 /// List the mounts, and whether they respond
@@ -52,7 +52,8 @@ impl Status {
             return out
                 .line("nothing is mounted; `dcfs mount DIR` mounts the catalog of this folder");
         }
-        let mut table = Table::of_paths(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
+        let mut table =
+            TextTable::of_paths(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
         let packing: Vec<String> = lines.iter().flat_map(Line::packing).collect();
         for line in lines {
             let since = line.since.and_then(|s| i64::try_from(s).ok()?.checked_mul(1_000_000));

@@ -10,7 +10,7 @@ use super::selecting::{Selected, SelectingArgs};
 use crate::session::{self, FIRST_ANSWER};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
-use dcfs_core::render::table::Table;
+use dcfs_core::render::table::TextTable;
 use dcfs_work::Found;
 
 /// Number of objects that are listed; `--json` has all.
@@ -124,7 +124,7 @@ impl Verified {
     fn print(&self, out: &mut Output) -> Result<()> {
         out.line(format!("{}: {}", self.dataset, numbers::objects(self.objects, self.bytes)))?;
         if !self.drifted.is_empty() {
-            let mut table = Table::new(["PATH", "WHY"]);
+            let mut table = TextTable::new(["PATH", "WHY"]);
             for drift in self.drifted.iter().take(SHOWN) {
                 table.row([drift.path.clone(), drift.why.clone()]);
             }

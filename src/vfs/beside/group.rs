@@ -108,11 +108,11 @@ impl Directory for Group {
 }
 
 /// A table, or why its name is wrong: both stay as they are, because the rows of a view never change.
-type Table = Result<Bytes, String>;
+type Answer = Result<Bytes, String>;
 
 /// The table of a node, from the cache if it is there.
-fn found(at: At<'_>) -> Result<Arc<Table>> {
-    let weigh = |table: &Table| table.as_ref().map_or_else(String::len, Bytes::len);
+fn found(at: At<'_>) -> Result<Arc<Answer>> {
+    let weigh = |table: &Answer| table.as_ref().map_or_else(String::len, Bytes::len);
     at.kept(at.node, weigh, || match made(at) {
         Ok(table) => Ok(Ok(table)),
         Err(error) if error.kind() == Kind::Invalid => Ok(Err(error.to_string())),

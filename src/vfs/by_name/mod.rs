@@ -118,7 +118,7 @@ trait Folder: Sync {
 }
 
 /// The path of a text from the top of the mount, and its stamp, unless it is live.
-type Key = (String, Option<String>);
+type NameKey = (String, Option<String>);
 
 /// A text that is asked for.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ struct Wanted {
     folder: &'static dyn Folder,
     /// The path below the folder.
     below: String,
-    key: Key,
+    key: NameKey,
     /// Whether the reason of its refusal is asked for, in `_error/`.
     is_why: bool,
 }
@@ -145,7 +145,7 @@ struct Made {
 struct Facts {
     /// From the top of the mount, of the file that shows it.
     path: String,
-    key: Key,
+    key: NameKey,
     size: u64,
     at: SystemTime,
 }
@@ -158,7 +158,7 @@ pub struct ByName {
     facts: Mutex<LruCache<u32, Facts>>,
     next: AtomicU32,
     /// What was made last for each key, refusals included.
-    texts: Kept<Key, Made>,
+    texts: Kept<NameKey, Made>,
 }
 
 impl Default for ByName {

@@ -92,16 +92,16 @@ pub struct Idle {
 }
 
 /// The key of a version: its key in the catalog, and its uuid, because a recreated catalog reuses keys.
-type Key = (VersionId, String);
+type ViewKey = (VersionId, String);
 
-fn key(version: &VersionInfo) -> Key {
+fn key(version: &VersionInfo) -> ViewKey {
     (version.id, version.uuid.clone())
 }
 
 #[derive(Debug, Default)]
 struct Table {
     slots: HashMap<Slot, Taken>,
-    known: HashMap<Key, Slot>,
+    known: HashMap<ViewKey, Slot>,
     steps: HashMap<(Slot, Step), Slot>,
     /// Slots of evicted views, with the time of eviction, oldest first; and the same slots as a set.
     resting: VecDeque<(Slot, Duration)>,

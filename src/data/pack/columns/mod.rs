@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use self::stored::Stored;
 pub use self::stored::{FORMAT, files};
-use super::error::Error;
+use super::error::PackError;
 use super::folder::{self, Staging, Turn};
 use super::shared::{self, Shared};
 use super::{Pack, Result};
@@ -40,12 +40,12 @@ use dcfs_core::expr::{Column, Form};
 const ID: &str = "sys__id";
 
 /// A column, and its packed form.
-type Key = (String, Form);
+type ColumnKey = (String, Form);
 
 /// The columns of one pack that were used.
 #[derive(Debug, Default)]
 pub struct Columns {
-    open: Mutex<HashMap<Key, Arc<Stored>>>,
+    open: Mutex<HashMap<ColumnKey, Arc<Stored>>>,
     /// Held while packing: another thread that wants the same waits, and finds it done.
     packing: Mutex<()>,
 }
@@ -54,7 +54,7 @@ pub struct Columns {
 #[derive(Debug)]
 pub struct Open<'p> {
     pack: &'p Pack,
-    columns: HashMap<Key, Arc<Stored>>,
+    columns: HashMap<ColumnKey, Arc<Stored>>,
 }
 
 /// Columns owned together with their pack, by their index in the request: for callers that outlive
@@ -101,7 +101,7 @@ fn ids(pack: &Pack, form: Form) -> Packed<'_> {
 }
 
 impl Columns {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Stored>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ColumnKey, Arc<Stored>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,7 +137,7 @@ impl Pack {
         };
         for column in missing {
             let stored = self.find(&key(column), new.contains(&key(column)))?;
-            let lost = || Error::damaged(format!("its column `{}` is gone", column.column));
+            let lost = || PackError::damaged(format!("its column `{}` is gone", column.column));
             columns.insert(key(column), stored.ok_or_else(lost)?);
         }
         Ok(Open { pack: self, columns })
@@ -155,7 +155,7 @@ impl Pack {
     }
 
     /// The column, if it is packed. A new one was just written, so its checksums are not verified.
-    fn find(&self, key: &Key, is_new: bool) -> Result<Option<Arc<Stored>>> {
+    fn find(&self, key: &ColumnKey, is_new: bool) -> Result<Option<Arc<Stored>>> {
         if let Some(stored) = self.packed.lock().get(key) {
             return Ok(Some(stored.clone()));
         }
@@ -185,10 +185,10 @@ impl Pack {
         of: &VersionInfo,
         missing: &[&Arc<Column>],
         each: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<Key>> {
+    ) -> Result<Vec<ColumnKey>> {
         let _held = self.packed.packing.lock().unwrap_or_else(PoisonError::into_inner);
         let columns = self.folder.join("columns");
-        private::folder(&columns).map_err(Error::from)?;
+        private::folder(&columns).map_err(PackError::from)?;
         folder::clean(&columns);
         let is_there = |column: &&&Arc<Column>| {
             columns.join(stem(&(column.column.clone(), column.form))).exists()
@@ -256,7 +256,7 @@ pub fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// The name of a column's folder: does not contain a stranger's name.
-fn stem((column, form): &Key) -> String {
+fn stem((column, form): &ColumnKey) -> String {
     let hash: String = Sha256::digest(column)[..12].iter().map(|b| format!("{b:02x}")).collect();
     format!("{form:?}-{hash}").to_lowercase()
 }

@@ -70,7 +70,9 @@ pub fn pack(
     })?;
     if done != u64::from(pack.row_count()) {
         let found = done;
-        return Err(crate::pack::Error::Changed { expected: pack.row_count().into(), found }.into());
+        return Err(
+            crate::pack::PackError::Changed { expected: pack.row_count().into(), found }.into()
+        );
     }
     for (column, folder, staging, sink) in targets {
         let odd = sink.odd;

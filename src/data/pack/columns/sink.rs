@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::piece::Piece;
 use super::stored::Kind;
-use crate::pack::error::Error;
+use crate::pack::error::PackError;
 use crate::pack::output::{Output, Sums};
 use dcfs_core::expr::Form;
 
@@ -61,7 +61,7 @@ enum Values {
 
 impl Sink {
     /// Writes into `folder`, which exists and is empty.
-    pub fn new(form: Form, folder: &Path) -> Result<Self, Error> {
+    pub fn new(form: Form, folder: &Path) -> Result<Self, PackError> {
         let values = match form {
             Form::Presence => Values::None,
             Form::Int | Form::Time => Values::Ints(IntWriter::new(folder)?),
@@ -75,7 +75,7 @@ impl Sink {
     }
 
     /// Adds rows.
-    pub fn take(&mut self, mut piece: Piece) -> Result<(), Error> {
+    pub fn take(&mut self, mut piece: Piece) -> Result<(), PackError> {
         self.rows += piece.valid.len() as u64;
         self.odd += piece.odd;
         match &mut self.values {
@@ -99,7 +99,7 @@ impl Sink {
         self.valid.put(&piece.valid)
     }
 
-    pub fn finish(self) -> Result<Written, Error> {
+    pub fn finish(self) -> Result<Written, PackError> {
         let mut files = Sums::new();
         let mut width = 0;
         let kind = match self.values {
@@ -136,19 +136,19 @@ impl Sink {
     }
 }
 
-fn create(folder: &Path, name: &str) -> Result<Output, Error> {
+fn create(folder: &Path, name: &str) -> Result<Output, PackError> {
     Output::create(folder.join(name))
 }
 
-fn keep(files: &mut Sums, name: &str, out: Output) -> Result<(), Error> {
+fn keep(files: &mut Sums, name: &str, out: Output) -> Result<(), PackError> {
     let (_, sum) = out.finish()?;
     files.insert(name.to_owned(), sum);
     Ok(())
 }
 
-fn remove(folder: &Path, name: &str) -> Result<(), Error> {
+fn remove(folder: &Path, name: &str) -> Result<(), PackError> {
     let path = folder.join(name);
-    fs::remove_file(&path).map_err(Error::write(&path))
+    fs::remove_file(&path).map_err(PackError::write(&path))
 }
 
 /// Packs bits into words of 64, across pieces.
@@ -164,7 +164,7 @@ impl BitWriter {
         Self { out, word: 0, count: 0, ones: 0 }
     }
 
-    fn put(&mut self, bits: &[bool]) -> Result<(), Error> {
+    fn put(&mut self, bits: &[bool]) -> Result<(), PackError> {
         for bit in bits {
             self.word |= u64::from(*bit) << (self.count % 64);
             self.ones += u64::from(*bit);
@@ -177,7 +177,7 @@ impl BitWriter {
     }
 
     /// The file, and the number of bits set.
-    fn finish(mut self) -> Result<(Output, u64), Error> {
+    fn finish(mut self) -> Result<(Output, u64), PackError> {
         if !self.count.is_multiple_of(64) {
             self.out.put(&self.word.to_le_bytes())?;
         }
@@ -195,13 +195,13 @@ struct Words {
 }
 
 impl Words {
-    fn new(folder: &Path) -> Result<Self, Error> {
+    fn new(folder: &Path) -> Result<Self, PackError> {
         let codes = create(folder, part::CODES)?;
         Ok(Self { codes, numbers: HashMap::new(), texts: Vec::new(), bytes: 0 })
     }
 
     /// Adds rows; `false`, and adds none, if they have too many new texts.
-    fn take(&mut self, piece: &Piece) -> Result<bool, Error> {
+    fn take(&mut self, piece: &Piece) -> Result<bool, PackError> {
         let mut codes = Vec::with_capacity(piece.ends.len());
         for text in texts(piece) {
             let Some(code) = self.number(text) else { return Ok(false) };
@@ -225,7 +225,7 @@ impl Words {
         Some(code)
     }
 
-    fn finish(self, folder: &Path, files: &mut Sums) -> Result<(), Error> {
+    fn finish(self, folder: &Path, files: &mut Sums) -> Result<(), PackError> {
         let mut out = TextWriter::new(folder)?;
         self.texts.iter().try_for_each(|text| out.put(text))?;
         out.finish(files)?;
@@ -235,7 +235,7 @@ impl Words {
 
 impl Values {
     /// The same rows with plain texts.
-    fn into_texts(self, folder: &Path) -> Result<TextWriter, Error> {
+    fn into_texts(self, folder: &Path) -> Result<TextWriter, PackError> {
         let mut out = TextWriter::new(folder)?;
         let Self::Words(words) = self else { return Ok(out) };
         let (map, _) = words.codes.map()?;
@@ -261,24 +261,24 @@ struct TextWriter {
 }
 
 impl TextWriter {
-    fn new(folder: &Path) -> Result<Self, Error> {
+    fn new(folder: &Path) -> Result<Self, PackError> {
         let (mut offsets, bytes) = (create(folder, part::OFFSETS)?, create(folder, part::VALUES)?);
         offsets.put(&0_u64.to_le_bytes())?;
         Ok(Self { offsets, bytes })
     }
 
-    fn put(&mut self, text: &[u8]) -> Result<(), Error> {
+    fn put(&mut self, text: &[u8]) -> Result<(), PackError> {
         self.bytes.put(text)?;
         self.offsets.put(&self.bytes.length().to_le_bytes())
     }
 
-    fn take(&mut self, piece: &Piece) -> Result<(), Error> {
+    fn take(&mut self, piece: &Piece) -> Result<(), PackError> {
         let base = self.bytes.length();
         self.bytes.put(&piece.bytes)?;
         piece.ends.iter().try_for_each(|end| self.offsets.put(&(base + *end as u64).to_le_bytes()))
     }
 
-    fn finish(self, files: &mut Sums) -> Result<(), Error> {
+    fn finish(self, files: &mut Sums) -> Result<(), PackError> {
         keep(files, part::OFFSETS, self.offsets)?;
         keep(files, part::VALUES, self.bytes)
     }
@@ -292,12 +292,12 @@ struct IntWriter {
 }
 
 impl IntWriter {
-    fn new(folder: &Path) -> Result<Self, Error> {
+    fn new(folder: &Path) -> Result<Self, PackError> {
         let out = create(folder, part::VALUES)?;
         Ok(Self { folder: folder.to_path_buf(), out, is_wide: false })
     }
 
-    fn take(&mut self, piece: &Piece) -> Result<(), Error> {
+    fn take(&mut self, piece: &Piece) -> Result<(), PackError> {
         let fits = |number: &u64| i32::try_from(*number as i64).is_ok();
         if !self.is_wide && !piece.numbers.iter().all(fits) {
             self.is_wide = true;
@@ -312,7 +312,7 @@ impl IntWriter {
         }
     }
 
-    fn finish(self, files: &mut Sums) -> Result<Kind, Error> {
+    fn finish(self, files: &mut Sums) -> Result<Kind, PackError> {
         keep(files, part::VALUES, self.out)?;
         Ok(if self.is_wide { Kind::Ints } else { Kind::Narrow })
     }
@@ -323,9 +323,9 @@ fn rewrite(
     folder: &Path,
     out: &mut Output,
     wide: impl Fn([u8; 4]) -> [u8; 8],
-) -> Result<(), Error> {
+) -> Result<(), PackError> {
     let (values, aside) = (folder.join(part::VALUES), folder.join("narrow"));
-    fs::rename(&values, &aside).map_err(Error::write(&values))?;
+    fs::rename(&values, &aside).map_err(PackError::write(&values))?;
     let narrow = std::mem::replace(out, create(folder, part::VALUES)?);
     let (map, _) = narrow.map()?;
     map.as_ref().as_chunks().0.iter().try_for_each(|bytes| out.put(&wide(*bytes)))?;
@@ -344,13 +344,13 @@ struct VectorWriter {
 }
 
 impl VectorWriter {
-    fn new(folder: &Path) -> Result<Self, Error> {
+    fn new(folder: &Path) -> Result<Self, PackError> {
         let out = create(folder, part::VALUES)?;
         let folder = folder.to_path_buf();
         Ok(Self { folder, out, width: None, waiting: 0, is_double: false })
     }
 
-    fn take(&mut self, piece: &mut Piece) -> Result<(), Error> {
+    fn take(&mut self, piece: &mut Piece) -> Result<(), PackError> {
         let mut start = 0;
         for row in 0..piece.ends.len() {
             let end = piece.ends[row];
@@ -374,13 +374,13 @@ impl VectorWriter {
     }
 
     /// Adds a row without a value.
-    fn absent(&mut self) -> Result<(), Error> {
+    fn absent(&mut self) -> Result<(), PackError> {
         self.waiting += 1;
         if self.width.is_some() { self.wait_over() } else { Ok(()) }
     }
 
     /// Writes zeros for the waiting rows, now that the length of vectors is known.
-    fn wait_over(&mut self) -> Result<(), Error> {
+    fn wait_over(&mut self) -> Result<(), PackError> {
         let zeros = vec![0.0; self.width.unwrap_or_default()];
         for _ in 0..std::mem::take(&mut self.waiting) {
             self.put(&zeros)?;
@@ -388,7 +388,7 @@ impl VectorWriter {
         Ok(())
     }
 
-    fn put(&mut self, vector: &[f64]) -> Result<(), Error> {
+    fn put(&mut self, vector: &[f64]) -> Result<(), PackError> {
         let is_single = |x: &f64| f64::from(*x as f32) == *x;
         if !self.is_double && !vector.iter().all(is_single) {
             self.is_double = true;
@@ -401,7 +401,7 @@ impl VectorWriter {
         }
     }
 
-    fn finish(self, files: &mut Sums) -> Result<Kind, Error> {
+    fn finish(self, files: &mut Sums) -> Result<Kind, PackError> {
         keep(files, part::VALUES, self.out)?;
         Ok(if self.is_double { Kind::Doubles } else { Kind::Singles })
     }

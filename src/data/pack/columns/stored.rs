@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Key;
+use super::ColumnKey;
 use super::sink::{Written, part};
-use crate::pack::error::Error;
+use crate::pack::error::PackError;
 use crate::pack::output::{Output, Sum, Sums, mapped};
 use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 use dcfs_disk::map::Map;
@@ -59,7 +59,12 @@ impl Manifest {
 }
 
 /// Writes the manifest of a column into its folder.
-pub fn describe(folder: &Path, key: &Key, rows: u32, written: Written) -> Result<(), Error> {
+pub fn describe(
+    folder: &Path,
+    key: &ColumnKey,
+    rows: u32,
+    written: Written,
+) -> Result<(), PackError> {
     let Written { kind, width, files } = written;
     let (column, form) = (key.0.clone(), format!("{:?}", key.1));
     let mut manifest =
@@ -84,12 +89,17 @@ pub struct Stored {
 impl Stored {
     /// Opens the column in `folder`, of `rows` rows; `None` if there is no usable one: a damaged
     /// one is removed. `is_new`: it was just written.
-    pub fn open(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Option<Self>, Error> {
+    pub fn open(
+        folder: &Path,
+        key: &ColumnKey,
+        rows: u32,
+        is_new: bool,
+    ) -> Result<Option<Self>, PackError> {
         let why = match Self::read(folder, key, rows, is_new) {
             Ok(stored) => return Ok(Some(stored)),
-            Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
+            Err(PackError::Absent(_)) if !folder.exists() => return Ok(None),
             // For example too many open files: it may be readable later.
-            Err(why @ Error::Read { .. }) => return Err(why),
+            Err(why @ PackError::Read { .. }) => return Err(why),
             Err(why) => why,
         };
         tracing::warn!(column = %folder.display(), %why, "packed column cannot be used; packing it again");
@@ -97,13 +107,13 @@ impl Stored {
         Ok(None)
     }
 
-    fn read(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Self, Error> {
+    fn read(folder: &Path, key: &ColumnKey, rows: u32, is_new: bool) -> Result<Self, PackError> {
         let manifest = manifest(folder)?;
         if (&manifest.column, manifest.form.as_str()) != (&key.0, &format!("{:?}", key.1)) {
-            return Err(Error::damaged("it is another column"));
+            return Err(PackError::damaged("it is another column"));
         }
         if manifest.rows != rows {
-            return Err(Error::damaged("it is of other rows"));
+            return Err(PackError::damaged("it is of other rows"));
         }
         let map = |name: &str| match manifest.files.get(name) {
             Some(sum) => whole(folder, name, sum, is_new).map(Some),
@@ -142,15 +152,15 @@ impl Stored {
 
 /// A file of a column, mapped and verified before use: a wrong answer could not be taken back. It is the mapping that is
 /// compared, which a statement reads next anyway. A new file has just been written.
-fn whole(folder: &Path, name: &str, sum: &Sum, is_new: bool) -> Result<Map, Error> {
+fn whole(folder: &Path, name: &str, sum: &Sum, is_new: bool) -> Result<Map, PackError> {
     let map = mapped(folder, name)?;
     let found = map.as_ref().len();
     if found as u64 != sum.length {
         let what = format!("`{name}` has {found} bytes, not {}", sum.length);
-        return Err(Error::damaged(what));
+        return Err(PackError::damaged(what));
     }
     if !is_new && crc32fast::hash(map.as_ref()) != sum.crc32 {
-        return Err(Error::damaged(format!("`{name}` does not match its checksum")));
+        return Err(PackError::damaged(format!("`{name}` does not match its checksum")));
     }
     Ok(map)
 }
@@ -163,21 +173,21 @@ fn bytes(map: &Option<Map>) -> &[u8] {
 const LARGEST: u64 = 1 << 20;
 
 /// The files of the column in `folder`.
-pub fn files(folder: &Path) -> Result<Sums, Error> {
+pub fn files(folder: &Path) -> Result<Sums, PackError> {
     manifest(folder).map(|manifest| manifest.files)
 }
 
-fn manifest(folder: &Path) -> Result<Manifest, Error> {
+fn manifest(folder: &Path) -> Result<Manifest, PackError> {
     let path = folder.join(FILE);
-    let read = regular::read(&path, LARGEST).map_err(Error::read(&path))?;
+    let read = regular::read(&path, LARGEST).map_err(PackError::read(&path))?;
     let manifest: Manifest = serde_json::from_slice(&read)
         .map_err(io::Error::other)
-        .map_err(|error| Error::damaged(format!("its manifest cannot be read: {error}")))?;
+        .map_err(|error| PackError::damaged(format!("its manifest cannot be read: {error}")))?;
     if manifest.format != FORMAT {
-        return Err(Error::Format { found: manifest.format.into(), wanted: FORMAT });
+        return Err(PackError::Format { found: manifest.format.into(), wanted: FORMAT });
     }
     if manifest.own_checksum() != manifest.checksum {
-        return Err(Error::damaged("its manifest does not match its own checksum"));
+        return Err(PackError::damaged("its manifest does not match its own checksum"));
     }
     Ok(manifest)
 }

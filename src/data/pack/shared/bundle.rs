@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Shared;
 use crate::catalog::{Digest, SharedName};
-use crate::pack::error::Error as PackError;
+use crate::pack::error::PackError;
 use crate::pack::output::Sums;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Seen;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::error::Error as PackError;
+use super::error::PackError;
 use super::output::Sums;
 use crate::catalog::{Catalog, Digest, VersionInfo, Writer};
 use dcfs_core::error::{Error, Kind, Result};

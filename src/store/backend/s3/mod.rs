@@ -25,7 +25,7 @@ use object_store::ObjectStore;
 use object_store::aws::AmazonS3;
 
 pub use credentials::Answer;
-use credentials::{Environment, Error as CredentialError, Files};
+use credentials::{CredentialError, Environment, Files};
 use reach::Flags;
 pub use reach::Reach;
 use reach::Site;
@@ -80,7 +80,7 @@ pub const HINTS: Hints = Hints {
 };
 
 /// Name of the table of settings that applies, if any.
-type Table = Option<String>;
+type TableName = Option<String>;
 
 /// All buckets of a mount.
 pub struct S3 {
@@ -91,8 +91,8 @@ pub struct S3 {
     /// The AWS files as they were when the mount began; credentials read them again.
     files: Result<Files, CredentialError>,
     /// One per table.
-    reaches: Mutex<HashMap<Table, Arc<Reach>>>,
-    buckets: Buckets<Bucket, (Table, String)>,
+    reaches: Mutex<HashMap<TableName, Arc<Reach>>>,
+    buckets: Buckets<Bucket, (TableName, String)>,
 }
 
 /// One bucket and how to reach it.
@@ -158,14 +158,14 @@ impl S3 {
     }
 
     /// The table of settings that applies to a key.
-    fn table(&self, bucket: &str, key: &[u8]) -> Table {
+    fn table(&self, bucket: &str, key: &[u8]) -> TableName {
         let address = address(NAMING.scheme, bucket, key);
         let (name, _) = longest(self.settings.all::<settings::S3>(), &address)?;
         Some(name.text().to_owned())
     }
 
     /// The settings for the buckets of a table.
-    fn reach(&self, table: Table) -> Result<Arc<Reach>, Error> {
+    fn reach(&self, table: TableName) -> Result<Arc<Reach>, Error> {
         if let Some(known) = lock(&self.reaches).get(&table) {
             return Ok(Arc::clone(known));
         }

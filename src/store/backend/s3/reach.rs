@@ -24,7 +24,7 @@ use object_store::ClientOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpClient, HttpConnector};
 
-use super::credentials::{Environment, Error as CredentialError, Files, Identity, Wanted};
+use super::credentials::{CredentialError, Environment, Files, Identity, Wanted};
 use super::credentials::{profile::Profile, source};
 use super::settings;
 use crate::cloud::{self, wire};

@@ -21,13 +21,13 @@ pub struct Gathered {
     pub new: Vec<u8>,
     /// Rows of another catalog: `sys__id`, `sys__rand`, then each column.
     pub kept: Vec<u8>,
-    pub taken: BTreeMap<Key, Taken>,
+    pub taken: BTreeMap<VersionKey, Taken>,
     rows: u64,
     bytes: usize,
 }
 
 /// The version that rows are taken from, by its uuid and key, and the columns that have other values.
-pub type Key = (String, i64, Vec<String>);
+pub type VersionKey = (String, i64, Vec<String>);
 
 /// Rows of a version.
 #[derive(Debug)]

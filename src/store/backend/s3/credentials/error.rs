@@ -4,7 +4,7 @@ use crate::error::show;
 
 /// Cached and reported again for a while, so it can be cloned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum CredentialError {
     /// A file of `~/.aws` could not be read.
     #[error("`{path}` cannot be read: {cause}")]
     Unreadable { path: String, cause: String },
@@ -46,7 +46,7 @@ pub enum Error {
     Failed { from: String, cause: String },
 }
 
-impl Error {
+impl CredentialError {
     /// `who` is `profile ...` or `the environment`.
     pub fn wrong(who: &str, cause: impl Into<String>) -> Self {
         Self::Wrong { who: who.to_owned(), cause: cause.into() }

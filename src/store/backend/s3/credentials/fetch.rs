@@ -10,7 +10,7 @@ use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
 
 use super::keys::Keys;
 use super::source::Source;
-use super::{Error, Inner, generic, process, sso, web};
+use super::{CredentialError, Inner, generic, process, sso, web};
 
 /// Expiring credentials are renewed this long before their end, or at half of their lifetime if that is sooner.
 const EARLY: Duration = Duration::from_secs(300);
@@ -30,10 +30,11 @@ impl Inner {
     ///
     /// # Errors
     /// Credentials are configured but not available.
-    pub async fn find(&self) -> Result<(Found, String), Error> {
+    pub async fn find(&self) -> Result<(Found, String), CredentialError> {
         let wanted = self.wanted.clone();
         let source = tokio::task::spawn_blocking(move || wanted.find()).await;
-        let source = source.map_err(|error| Error::failed("`~/.aws`", error.to_string()))??;
+        let source =
+            source.map_err(|error| CredentialError::failed("`~/.aws`", error.to_string()))??;
         let found = self.of(&source).await?;
         if found.keys.is_none() {
             tracing::info!("no AWS credentials found; requests to S3 are not signed");
@@ -41,7 +42,7 @@ impl Inner {
         Ok((found, source.to_string()))
     }
 
-    fn of<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Found, Error>> {
+    fn of<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Found, CredentialError>> {
         async move {
             let web = || web::Web::new(&self.wanted.options);
             let from = source.to_string();
@@ -61,7 +62,7 @@ impl Inner {
                 Source::Role { role, by } => {
                     let by = self.of(by).await?.keys;
                     let by = by.ok_or_else(|| {
-                        Error::failed(&from, "there are no keys to assume the role")
+                        CredentialError::failed(&from, "there are no keys to assume the role")
                     })?;
                     web()?.role(role, &by).await?
                 }
@@ -73,7 +74,7 @@ impl Inner {
     }
 
     /// EC2 instance metadata. The request continues in the background if the answer is late.
-    async fn machine(&self, named: Option<&str>) -> Result<Found, Error> {
+    async fn machine(&self, named: Option<&str>) -> Result<Found, CredentialError> {
         let provider = match self.machine.get() {
             Some(provider) => Arc::clone(provider),
             None => Arc::clone(self.machine.get_or_init(|| self.provider())),
@@ -87,7 +88,7 @@ impl Inner {
                 let keys = Some(keys.credential());
                 Ok(Found { keys, fresh: self.pace.files, ends: None })
             }
-            (_, Some(profile)) => Err(Error::Nothing { profile: profile.to_owned() }),
+            (_, Some(profile)) => Err(CredentialError::Nothing { profile: profile.to_owned() }),
             _ => Ok(self.nothing()),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use object_store::aws::AwsCredential;
 use serde::Deserialize;
 
-use super::error::Error;
+use super::error::CredentialError;
 use dcfs_core::time::Timestamp;
 
 /// Limit for each of the three, in bytes. Session tokens have a few kilobytes.
@@ -47,14 +47,19 @@ impl Keys {
     ///
     /// # Errors
     /// They are empty, or contain bytes that are not allowed in a request: the signing library would panic.
-    pub fn new(from: &str, id: &str, secret: &str, token: Option<&str>) -> Result<Self, Error> {
+    pub fn new(
+        from: &str,
+        id: &str,
+        secret: &str,
+        token: Option<&str>,
+    ) -> Result<Self, CredentialError> {
         let token = token.filter(|token| !token.is_empty());
         for (name, text) in
             [("access key id", id), ("secret", secret), ("token", token.unwrap_or("-"))]
         {
             let plain = text.bytes().all(|b| b.is_ascii_graphic());
             if text.is_empty() || text.len() > LONGEST || !plain {
-                return Err(Error::wrong(from, format!("its {name} is invalid")));
+                return Err(CredentialError::wrong(from, format!("its {name} is invalid")));
             }
         }
         let token = token.map(str::to_owned);
@@ -62,9 +67,10 @@ impl Keys {
     }
 
     /// Sets the expiry to `text`, a time with an offset.
-    pub fn until(self, from: &str, text: &str) -> Result<Self, Error> {
-        let ends = Timestamp::parse(text)
-            .ok_or_else(|| Error::failed(from, format!("`{text}` is not a valid expiry time")))?;
+    pub fn until(self, from: &str, text: &str) -> Result<Self, CredentialError> {
+        let ends = Timestamp::parse(text).ok_or_else(|| {
+            CredentialError::failed(from, format!("`{text}` is not a valid expiry time"))
+        })?;
         Ok(Self { ends: Some(ends.to_system()), ..self })
     }
 
@@ -78,8 +84,8 @@ impl Keys {
     ///
     /// # Errors
     /// Not JSON, or another version. Nothing of the input is repeated.
-    pub fn from_json(from: &str, json: &[u8], versioned: bool) -> Result<Self, Error> {
-        let failed = |cause: String| Error::failed(from, cause);
+    pub fn from_json(from: &str, json: &[u8], versioned: bool) -> Result<Self, CredentialError> {
+        let failed = |cause: String| CredentialError::failed(from, cause);
         let answer: Answer = serde_json::from_slice(json).map_err(|error| {
             // serde's own message may repeat a value.
             let (line, column) = (error.line(), error.column());
@@ -103,11 +109,11 @@ impl Keys {
     ///
     /// # Errors
     /// They have already expired: expired keys would be requested again without end.
-    pub fn left(&self, from: &str, now: SystemTime) -> Result<Option<Duration>, Error> {
+    pub fn left(&self, from: &str, now: SystemTime) -> Result<Option<Duration>, CredentialError> {
         let Some(ends) = self.ends else { return Ok(None) };
         match ends.duration_since(now) {
             Ok(left) if !left.is_zero() => Ok(Some(left)),
-            _ => Err(Error::failed(from, "those it gave have expired already")),
+            _ => Err(CredentialError::failed(from, "those it gave have expired already")),
         }
     }
 

@@ -44,7 +44,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
 pub use environment::Environment;
-pub use error::Error;
+pub use error::CredentialError;
 use fetch::Found;
 pub use profile::Files;
 use source::{Finder, Source};
@@ -109,7 +109,7 @@ pub struct Answer {
 
 #[derive(Clone)]
 struct Held {
-    outcome: Result<Answer, Error>,
+    outcome: Result<Answer, CredentialError>,
     asked: Instant,
     fresh: Instant,
     /// `None`: no known expiry.
@@ -127,7 +127,7 @@ impl Wanted {
     ///
     /// # Errors
     /// The files, the profile or the environment are invalid.
-    pub fn find(&self) -> Result<Source, Error> {
+    pub fn find(&self) -> Result<Source, CredentialError> {
         let files = Files::read(&self.environment)?;
         let (environment, region) = (&*self.environment, self.region.as_str());
         Source::find(Finder { environment, files: &files, named: self.named.as_deref(), region })
@@ -154,7 +154,7 @@ impl Identity {
     ///
     /// # Errors
     /// Credentials are configured but not available.
-    pub async fn now(&self) -> Result<Answer, Error> {
+    pub async fn now(&self) -> Result<Answer, CredentialError> {
         let held = self.held();
         match &held {
             Some(held) if Instant::now() < held.fresh => return held.outcome.clone(),
@@ -185,16 +185,17 @@ impl Identity {
     }
 
     /// Fetches credentials, unless another task has done so since `seen`.
-    async fn ask(&self, seen: Option<Instant>) -> Result<Answer, Error> {
+    async fn ask(&self, seen: Option<Instant>) -> Result<Answer, CredentialError> {
         let turn = Arc::clone(&self.0.turn).lock_owned().await;
         if let Some(held) = self.held().filter(|held| Some(held.asked) != seen) {
             return held.outcome;
         }
-        let ended = |_| Err(Error::failed("dcfs", "the search for them ended in a panic"));
+        let ended =
+            |_| Err(CredentialError::failed("dcfs", "the search for them ended in a panic"));
         self.fetch(turn).await.unwrap_or_else(ended)
     }
 
-    fn fetch(&self, turn: OwnedMutexGuard<()>) -> JoinHandle<Result<Answer, Error>> {
+    fn fetch(&self, turn: OwnedMutexGuard<()>) -> JoinHandle<Result<Answer, CredentialError>> {
         let own = self.clone();
         tokio::spawn(async move {
             let _turn = turn;
@@ -203,7 +204,10 @@ impl Identity {
         })
     }
 
-    fn keep(&self, found: Result<(Found, String), Error>) -> Result<Answer, Error> {
+    fn keep(
+        &self,
+        found: Result<(Found, String), CredentialError>,
+    ) -> Result<Answer, CredentialError> {
         let (now, pace) = (Instant::now(), &self.0.pace);
         let new = match (found, self.held()) {
             (Ok((found, whose)), _) => Held {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::error::Error;
+use super::error::CredentialError;
 use super::keys::Keys;
 use super::words::words;
 
@@ -23,9 +23,9 @@ const LONGEST: u64 = 256 << 10;
 ///
 /// # Errors
 /// It cannot be started, fails, runs longer than [`LIMIT`], or prints something else.
-pub async fn keys(from: &str, command: &str) -> Result<Keys, Error> {
+pub async fn keys(from: &str, command: &str) -> Result<Keys, CredentialError> {
     let from = format!("`credential_process` of {from}");
-    let failed = |cause: &str| Error::failed(&from, cause);
+    let failed = |cause: &str| CredentialError::failed(&from, cause);
     let words = words(command).ok_or_else(|| failed("it has a quote that is not closed"))?;
     let Some((program, arguments)) = words.split_first() else { return Err(failed("it is empty")) };
     let json = tokio::time::timeout(LIMIT, run(&from, program, arguments)).await;
@@ -34,8 +34,8 @@ pub async fn keys(from: &str, command: &str) -> Result<Keys, Error> {
 }
 
 /// Returns its stdout. The process is killed if the caller stops waiting.
-async fn run(from: &str, program: &str, arguments: &[String]) -> Result<Vec<u8>, Error> {
-    let failed = |cause: String| Error::failed(from, cause);
+async fn run(from: &str, program: &str, arguments: &[String]) -> Result<Vec<u8>, CredentialError> {
+    let failed = |cause: String| CredentialError::failed(from, cause);
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

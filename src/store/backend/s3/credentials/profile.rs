@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::error::Error;
+use super::error::CredentialError;
 use super::ini::{self, Section, Sections, Value};
 use super::words::words;
 use crate::error::show;
@@ -47,7 +47,7 @@ impl Files {
     ///
     /// # Errors
     /// A file exists and cannot be read or parsed.
-    pub fn read(environment: &Environment) -> Result<Self, Error> {
+    pub fn read(environment: &Environment) -> Result<Self, CredentialError> {
         let config = environment.path("AWS_CONFIG_FILE", "~/.aws/config");
         let credentials = environment.path("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
         let mut files = Self { config, credentials, ..Self::default() };
@@ -86,7 +86,7 @@ impl Files {
     ///
     /// # Errors
     /// The named profile does not exist.
-    pub fn profile(&self, named: Option<&str>) -> Result<Option<&Profile>, Error> {
+    pub fn profile(&self, named: Option<&str>) -> Result<Option<&Profile>, CredentialError> {
         let name = named.unwrap_or(DEFAULT);
         match self.profiles.get(name) {
             Some(profile) => Ok(Some(profile)),
@@ -97,7 +97,7 @@ impl Files {
                     near if near.is_empty() => String::new(),
                     near => nearest::hint(&near, ""),
                 };
-                Err(Error::NoProfile {
+                Err(CredentialError::NoProfile {
                     profile: show(name),
                     config: self.config.display().to_string(),
                     credentials: self.credentials.display().to_string(),
@@ -116,11 +116,15 @@ impl Files {
     ///
     /// # Errors
     /// It names a `services` section that does not exist.
-    pub fn endpoint(&self, profile: &Profile, service: &str) -> Result<Option<String>, Error> {
+    pub fn endpoint(
+        &self,
+        profile: &Profile,
+        service: &str,
+    ) -> Result<Option<String>, CredentialError> {
         if let Some(section) = profile.get("services") {
             let Some(services) = self.services.get(section) else {
                 let text = format!("there is no section `[services {}]`", show(section));
-                return Err(Error::wrong(&profile.title(), text));
+                return Err(CredentialError::wrong(&profile.title(), text));
             };
             if let Some(Value::Nested(of)) = services.get(service)
                 && let Some(url) = of.get("endpoint_url").filter(|url| !url.is_empty())
@@ -164,9 +168,9 @@ fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
     }
 }
 
-fn sections(path: &Path) -> Result<Sections, Error> {
+fn sections(path: &Path) -> Result<Sections, CredentialError> {
     let shown = || show(&path.display().to_string());
-    let unreadable = |cause: String| Error::Unreadable { path: shown(), cause };
+    let unreadable = |cause: String| CredentialError::Unreadable { path: shown(), cause };
     // A FIFO would block for ever, and the AWS command line does not read one.
     if !path.is_file() {
         return Ok(Sections::new());
@@ -178,7 +182,7 @@ fn sections(path: &Path) -> Result<Sections, Error> {
     if bytes.len() as u64 > LONGEST {
         return Err(unreadable("it is longer than 4 MiB".into()));
     }
-    ini::parse(&bytes).map_err(|wrong| Error::Malformed {
+    ini::parse(&bytes).map_err(|wrong| CredentialError::Malformed {
         path: shown(),
         line: wrong.line,
         cause: wrong.cause,
@@ -189,7 +193,7 @@ fn sections(path: &Path) -> Result<Sections, Error> {
 mod tests {
     use super::*;
 
-    fn files(config: &str, credentials: &str) -> Result<Files, Error> {
+    fn files(config: &str, credentials: &str) -> Result<Files, CredentialError> {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(".aws")).unwrap();
         fs::write(home.path().join(".aws/config"), config).unwrap();

@@ -11,7 +11,7 @@
 //! `AWS_PROFILE` names a profile too, but keys of the environment win over it.
 
 use super::environment::Environment;
-use super::error::Error;
+use super::error::CredentialError;
 use super::keys::Keys;
 use super::profile::{Files, Profile};
 use super::sso::Sso;
@@ -116,7 +116,7 @@ impl Source {
     ///
     /// # Errors
     /// A profile that does not exist, or is invalid.
-    pub fn find(of: Finder) -> Result<Self, Error> {
+    pub fn find(of: Finder) -> Result<Self, CredentialError> {
         let profile = of.files.profile(of.named.or_else(|| profile_of(of.environment)))?;
         if of.named.is_none()
             && let Some(keys) = environment_keys(of.environment)?
@@ -132,7 +132,7 @@ impl Source {
         let named = of.named.or_else(|| profile_of(of.environment)).map(str::to_owned);
         match (of.environment.is_true("AWS_EC2_METADATA_DISABLED"), named) {
             (false, named) => Ok(Self::Machine { named }),
-            (true, Some(profile)) => Err(Error::Nothing { profile: show(&profile) }),
+            (true, Some(profile)) => Err(CredentialError::Nothing { profile: show(&profile) }),
             (true, None) => Ok(Self::Nothing),
         }
     }
@@ -143,7 +143,7 @@ impl Source {
     ///
     /// # Errors
     /// The user has to sign in first.
-    pub fn ready(&self) -> Result<(), Error> {
+    pub fn ready(&self) -> Result<(), CredentialError> {
         match self {
             Self::Sso(sso) => sso.ready(),
             Self::Role { by, .. } => by.ready(),
@@ -164,7 +164,7 @@ impl Finder<'_> {
         profile: Option<&Profile>,
         may_environment: bool,
         visited: &mut Vec<String>,
-    ) -> Result<Option<Source>, Error> {
+    ) -> Result<Option<Source>, CredentialError> {
         let get = |name| profile.and_then(|profile| profile.get(name));
         if let Some(profile) = profile
             && let Some(arn) = profile.get("role_arn")
@@ -183,7 +183,7 @@ impl Finder<'_> {
     }
 
     /// Keys of a profile, or the source of them that it names.
-    fn keys_of(self, profile: &Profile) -> Result<Option<Source>, Error> {
+    fn keys_of(self, profile: &Profile) -> Result<Option<Source>, CredentialError> {
         match Sso::of(self, profile)? {
             Some(sso) => Ok(Some(Source::Sso(sso))),
             None => keys_of_profile(profile),
@@ -195,10 +195,10 @@ impl Finder<'_> {
         profile: &Profile,
         arn: &str,
         visited: &mut Vec<String>,
-    ) -> Result<Source, Error> {
-        let wrong = |cause: String| Error::wrong(&profile.title(), cause);
+    ) -> Result<Source, CredentialError> {
+        let wrong = |cause: String| CredentialError::wrong(&profile.title(), cause);
         if profile.get("mfa_serial").is_some() {
-            return Err(Error::Mfa { profile: show(&profile.name) });
+            return Err(CredentialError::Mfa { profile: show(&profile.name) });
         }
         visited.push(profile.name.clone());
         if visited.len() > DEEPEST {
@@ -228,8 +228,9 @@ impl Finder<'_> {
         of: &Profile,
         name: &str,
         visited: &mut Vec<String>,
-    ) -> Result<Source, Error> {
-        let wrong = |cause: &str| Error::wrong(&of.title(), format!("`source_profile`: {cause}"));
+    ) -> Result<Source, CredentialError> {
+        let wrong =
+            |cause: &str| CredentialError::wrong(&of.title(), format!("`source_profile`: {cause}"));
         let source = self.files.profile(Some(name)).map_err(|error| wrong(&error.to_string()))?;
         let Some(source) = source else { return Err(wrong("it is nowhere")) };
         // A profile with keys may be its own source; without keys this would be a cycle.
@@ -246,9 +247,9 @@ impl Finder<'_> {
         found.ok_or_else(|| wrong(&format!("{} has no credentials", source.title())))
     }
 
-    fn credential_source(self, profile: &Profile, name: &str) -> Result<Source, Error> {
+    fn credential_source(self, profile: &Profile, name: &str) -> Result<Source, CredentialError> {
         let missing = |what: &str| {
-            Error::wrong(
+            CredentialError::wrong(
                 &profile.title(),
                 format!("`credential_source = {name}`, and {what} has none"),
             )
@@ -265,7 +266,7 @@ impl Finder<'_> {
             other => {
                 let text = "is none; there are Environment, EcsContainer, Ec2InstanceMetadata";
                 let text = format!("`credential_source = {}` {text}", show(other));
-                Err(Error::wrong(&profile.title(), text))
+                Err(CredentialError::wrong(&profile.title(), text))
             }
         }
     }
@@ -276,10 +277,10 @@ impl Finder<'_> {
         token_file: &str,
         arn: Option<&str>,
         session: Option<&str>,
-    ) -> Result<Source, Error> {
+    ) -> Result<Source, CredentialError> {
         let who = profile.map_or(ENVIRONMENT.into(), Profile::title);
         let text = "a web identity needs a role: `role_arn`, or `AWS_ROLE_ARN` in the environment";
-        let arn = arn.ok_or_else(|| Error::wrong(&who, text))?;
+        let arn = arn.ok_or_else(|| CredentialError::wrong(&who, text))?;
         let token_file = self.environment.expand(token_file).display().to_string();
         Ok(Source::WebIdentity { role: self.asked(profile, arn, session)?, token_file })
     }
@@ -290,7 +291,7 @@ impl Finder<'_> {
         profile: Option<&Profile>,
         arn: &str,
         session: Option<&str>,
-    ) -> Result<Role, Error> {
+    ) -> Result<Role, CredentialError> {
         let get = |name| profile.and_then(|profile| profile.get(name));
         let own = |text: &str| text.to_owned();
         Ok(Role {
@@ -313,7 +314,7 @@ impl Finder<'_> {
         profile: Option<&Profile>,
         service: &str,
         variable: &str,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Option<String>, CredentialError> {
         let named = self.environment.first(&[variable, "AWS_ENDPOINT_URL"]);
         match (named, profile) {
             (Some(url), _) => Ok(Some(url.to_owned())),
@@ -324,19 +325,19 @@ impl Finder<'_> {
 }
 
 /// Keys of the environment.
-fn environment_keys(environment: &Environment) -> Result<Option<Source>, Error> {
+fn environment_keys(environment: &Environment) -> Result<Option<Source>, CredentialError> {
     let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
     let token = environment.first(&["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]);
     keys(ENVIRONMENT, (id, environment.get(id)), (secret, environment.get(secret)), token)
 }
 
 /// The keys of a profile, or its `credential_process`.
-fn keys_of_profile(profile: &Profile) -> Result<Option<Source>, Error> {
+fn keys_of_profile(profile: &Profile) -> Result<Option<Source>, CredentialError> {
     if profile.get_own("aws_access_key_id").is_some() {
         return static_keys(profile);
     }
     if profile.get("login_session").is_some() {
-        return Err(Error::SignIn { profile: show(&profile.name) });
+        return Err(CredentialError::SignIn { profile: show(&profile.name) });
     }
     if let Some(command) = profile.get("credential_process") {
         let (from, command) = (profile.title(), command.to_owned());
@@ -345,7 +346,7 @@ fn keys_of_profile(profile: &Profile) -> Result<Option<Source>, Error> {
     static_keys(profile)
 }
 
-fn static_keys(profile: &Profile) -> Result<Option<Source>, Error> {
+fn static_keys(profile: &Profile) -> Result<Option<Source>, CredentialError> {
     let (id, secret) = ("aws_access_key_id", "aws_secret_access_key");
     let token = profile.get("aws_session_token").or_else(|| profile.get("aws_security_token"));
     keys(&profile.title(), (id, profile.get(id)), (secret, profile.get(secret)), token)
@@ -357,9 +358,9 @@ fn keys(
     id: (&str, Option<&str>),
     secret: (&str, Option<&str>),
     token: Option<&str>,
-) -> Result<Option<Source>, Error> {
+) -> Result<Option<Source>, CredentialError> {
     let half = |there: &str, missing: &str| {
-        Err(Error::wrong(from, format!("`{there}` is set and `{missing}` is not")))
+        Err(CredentialError::wrong(from, format!("`{there}` is set and `{missing}` is not")))
     };
     match (id.1, secret.1) {
         (None, None) => Ok(None),
@@ -373,7 +374,7 @@ fn keys(
 }
 
 /// The service that the environment of a container names: ECS, EKS, Greengrass.
-fn container(environment: &Environment) -> Result<Option<Container>, Error> {
+fn container(environment: &Environment) -> Result<Option<Container>, CredentialError> {
     let relative = environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
     let url = match (relative, environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
         (Some(path), _) => format!("http://169.254.170.2{path}"),
@@ -390,7 +391,7 @@ fn container(environment: &Environment) -> Result<Option<Container>, Error> {
 }
 
 /// Without TLS only this machine and the addresses of container services are trusted, as in AWS's tools.
-fn checked(url: &str) -> Result<&str, Error> {
+fn checked(url: &str) -> Result<&str, CredentialError> {
     const HOSTS: [&str; 6] =
         ["localhost", "127.0.0.1", "[::1]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
     let plain = reqwest::Url::parse(url).is_ok_and(|url| match url.scheme() {
@@ -399,7 +400,7 @@ fn checked(url: &str) -> Result<&str, Error> {
         _ => false,
     });
     let text = "`AWS_CONTAINER_CREDENTIALS_FULL_URI` is neither `https://` nor of this machine";
-    if plain { Ok(url) } else { Err(Error::wrong(ENVIRONMENT, text)) }
+    if plain { Ok(url) } else { Err(CredentialError::wrong(ENVIRONMENT, text)) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use object_store::client::{
 };
 use reqwest::{StatusCode, Url};
 
-use super::error::Error;
+use super::error::CredentialError;
 use super::keys::Keys;
 use super::source::{Container, Role, Token};
 use crate::error::show;
@@ -34,26 +34,31 @@ pub struct Web(HttpClient);
 impl Web {
     /// # Errors
     /// The options make no client, such as a bundle without certificates.
-    pub fn new(options: &ClientOptions) -> Result<Self, Error> {
+    pub fn new(options: &ClientOptions) -> Result<Self, CredentialError> {
         let options = options.clone().with_allow_http(true);
         let client = ReqwestConnector::default().connect(&options);
-        let failed =
-            |error: object_store::Error| Error::wrong("the settings", show(&error.to_string()));
+        let failed = |error: object_store::Error| {
+            CredentialError::wrong("the settings", show(&error.to_string()))
+        };
         Ok(Self(client.map_err(failed)?))
     }
 
     /// Calls AssumeRole, signed with the keys `by`.
-    pub async fn role(&self, role: &Role, by: &AwsCredential) -> Result<Keys, Error> {
+    pub async fn role(&self, role: &Role, by: &AwsCredential) -> Result<Keys, CredentialError> {
         let from = title(role);
         let mut request = form(&from, role, "AssumeRole", None)?;
         AwsAuthorizer::new(by, "sts", &role.region)
             .try_authorize(&mut request, None)
-            .map_err(|error| Error::failed(&from, error.to_string()))?;
+            .map_err(|error| CredentialError::failed(&from, error.to_string()))?;
         session(&from, &self.ask(&from, request).await?)
     }
 
     /// Calls AssumeRoleWithWebIdentity. The token's file is read each time, because tokens are short-lived.
-    pub async fn web_identity(&self, role: &Role, token_file: &str) -> Result<Keys, Error> {
+    pub async fn web_identity(
+        &self,
+        role: &Role,
+        token_file: &str,
+    ) -> Result<Keys, CredentialError> {
         let from = title(role);
         let token = secret_of(&from, token_file)?;
         let request = form(&from, role, "AssumeRoleWithWebIdentity", Some(&token))?;
@@ -61,7 +66,7 @@ impl Web {
     }
 
     /// Fetches the credentials of a container's service.
-    pub async fn container(&self, container: &Container) -> Result<Keys, Error> {
+    pub async fn container(&self, container: &Container) -> Result<Keys, CredentialError> {
         let from = "the container's service";
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         address(from, &mut request, &container.url)?;
@@ -71,19 +76,21 @@ impl Web {
             Token::Text(text) => Some(text.clone()),
         };
         if let Some(token) = token {
-            let value =
-                token.trim().parse().map_err(|_| Error::failed(from, "its token is invalid"))?;
+            let value = token
+                .trim()
+                .parse()
+                .map_err(|_| CredentialError::failed(from, "its token is invalid"))?;
             request.headers_mut().insert("authorization", value);
         }
         Keys::from_json(from, &self.ask(from, request).await?, false)
     }
 
     /// The body of a successful answer.
-    async fn ask(&self, from: &str, request: HttpRequest) -> Result<Bytes, Error> {
+    async fn ask(&self, from: &str, request: HttpRequest) -> Result<Bytes, CredentialError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let (status, body) = self.answer(from, request).await?;
         let cause = || format!("`{host}` answers {}{}", status.as_u16(), reason(&body));
-        if status.is_success() { Ok(body) } else { Err(Error::failed(from, cause())) }
+        if status.is_success() { Ok(body) } else { Err(CredentialError::failed(from, cause())) }
     }
 
     /// An answer of any status.
@@ -91,8 +98,8 @@ impl Web {
         &self,
         from: &str,
         request: HttpRequest,
-    ) -> Result<(StatusCode, Bytes), Error> {
-        let failed = |cause: String| Error::failed(from, cause);
+    ) -> Result<(StatusCode, Bytes), CredentialError> {
+        let failed = |cause: String| CredentialError::failed(from, cause);
         let host = request.uri().host().unwrap_or_default().to_owned();
         let asked = async {
             let lost = |e: object_store::client::HttpError| {
@@ -120,7 +127,12 @@ fn title(role: &Role) -> String {
 }
 
 /// A request to STS.
-fn form(from: &str, role: &Role, action: &str, token: Option<&str>) -> Result<HttpRequest, Error> {
+fn form(
+    from: &str,
+    role: &Role,
+    action: &str,
+    token: Option<&str>,
+) -> Result<HttpRequest, CredentialError> {
     let duration = role.duration.unwrap_or(3600).to_string();
     let pairs = [
         ("Action", Some(action)),
@@ -152,17 +164,21 @@ pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
 ///
 /// # Errors
 /// The region is invalid. It becomes part of signatures, where the library would panic, and of a host name.
-pub fn aws(from: &str, service: &str, region: &str) -> Result<String, Error> {
+pub fn aws(from: &str, service: &str, region: &str) -> Result<String, CredentialError> {
     if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(Error::failed(from, format!("`{}` is not an AWS region", show(region))));
+        return Err(CredentialError::failed(
+            from,
+            format!("`{}` is not an AWS region", show(region)),
+        ));
     }
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     Ok(format!("https://{service}.{region}.amazonaws.com{suffix}"))
 }
 
 /// Sets the URL of a request, in the form that both libraries parse alike.
-pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), Error> {
-    let wrong = || Error::failed(from, format!("`{}` is no address", show(without_secrets(url))));
+pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), CredentialError> {
+    let wrong =
+        || CredentialError::failed(from, format!("`{}` is no address", show(without_secrets(url))));
     let parsed = Url::parse(url).ok().filter(|url| {
         let is_http = ["http", "https"].contains(&url.scheme());
         is_http && url.host_str().is_some() && url.username().is_empty() && url.password().is_none()
@@ -172,8 +188,9 @@ pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), E
 }
 
 /// Reads a token of a few kilobytes from a file.
-fn secret_of(from: &str, path: &str) -> Result<String, Error> {
-    let failed = |cause: String| Error::failed(from, format!("the token in `{path}`: {cause}"));
+fn secret_of(from: &str, path: &str) -> Result<String, CredentialError> {
+    let failed =
+        |cause: String| CredentialError::failed(from, format!("the token in `{path}`: {cause}"));
     let there = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
     if !there.is_file() || there.len() > LONGEST as u64 {
         return Err(failed("it is not a regular file of a few kilobytes".into()));
@@ -183,10 +200,11 @@ fn secret_of(from: &str, path: &str) -> Result<String, Error> {
 }
 
 /// Reads the keys of a session from the XML of STS.
-fn session(from: &str, body: &[u8]) -> Result<Keys, Error> {
+fn session(from: &str, body: &[u8]) -> Result<Keys, CredentialError> {
     let text = String::from_utf8_lossy(body);
     let get = |name| {
-        let missing = || Error::failed(from, format!("the answer of STS has no `{name}`"));
+        let missing =
+            || CredentialError::failed(from, format!("the answer of STS has no `{name}`"));
         between(&text, name).ok_or_else(missing)
     };
     let (id, secret) = (get("AccessKeyId")?, get("SecretAccessKey")?);

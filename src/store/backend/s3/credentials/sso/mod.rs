@@ -21,7 +21,7 @@ mod token;
 
 use std::path::PathBuf;
 
-use super::error::Error;
+use super::error::CredentialError;
 use super::profile::{Files, Profile};
 use super::source::Finder;
 use crate::error::show;
@@ -51,7 +51,7 @@ impl Sso {
     ///
     /// # Errors
     /// They are incomplete, or name a session that does not exist or contradicts them.
-    pub fn of(finder: Finder, profile: &Profile) -> Result<Option<Self>, Error> {
+    pub fn of(finder: Finder, profile: &Profile) -> Result<Option<Self>, CredentialError> {
         if profile.get("sso_account_id").or_else(|| profile.get("sso_role_name")).is_none() {
             return Ok(None);
         }
@@ -76,7 +76,7 @@ impl Sso {
     ///
     /// # Errors
     /// `SignedOut`, saying how to sign in.
-    pub fn ready(&self) -> Result<(), Error> {
+    pub fn ready(&self) -> Result<(), CredentialError> {
         let token = self.token()?;
         match token.is_good() || self.is_session && token.is_refreshable() {
             true => Ok(()),
@@ -84,12 +84,12 @@ impl Sso {
         }
     }
 
-    fn token(&self) -> Result<token::Token, Error> {
+    fn token(&self) -> Result<token::Token, CredentialError> {
         token::Token::read(&self.file).map_err(|cause| self.signed_out(cause))
     }
 
-    fn signed_out(&self, cause: impl Into<String>) -> Error {
-        Error::SignedOut { profile: show(&self.profile), cause: cause.into() }
+    fn signed_out(&self, cause: impl Into<String>) -> CredentialError {
+        CredentialError::SignedOut { profile: show(&self.profile), cause: cause.into() }
     }
 
     /// For messages.
@@ -104,8 +104,8 @@ fn said(
     profile: &Profile,
     session: Option<&str>,
     name: &str,
-) -> Result<String, Error> {
-    let wrong = |cause| Error::wrong(&profile.title(), cause);
+) -> Result<String, CredentialError> {
+    let wrong = |cause| CredentialError::wrong(&profile.title(), cause);
     let of_session = match session {
         Some(session) => files.session(session, name).map_err(|()| {
             wrong(format!("there is no section `[sso-session {}]`", show(session)))

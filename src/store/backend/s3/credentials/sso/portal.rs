@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::Sso;
 use super::token::{Refresh, Token};
-use crate::backend::s3::credentials::error::Error;
+use crate::backend::s3::credentials::error::CredentialError;
 use crate::backend::s3::credentials::keys::Keys;
 use crate::backend::s3::credentials::web::{self, Web};
 use crate::error::show;
@@ -56,14 +56,14 @@ struct NewToken {
 ///
 /// # Errors
 /// `SignedOut` if the user has to sign in again, `Failed` if the portal has no keys or does not answer.
-pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, Error> {
+pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, CredentialError> {
     let from = sso.title();
     let token = good(web, sso).await?;
     let (status, body) = web.answer(&from, portal(sso, &token)?).await?;
     match status {
         status if status.is_success() => keys_of(&from, &body),
         StatusCode::UNAUTHORIZED => Err(sso.signed_out("the portal rejects its token")),
-        status => Err(Error::failed(
+        status => Err(CredentialError::failed(
             &from,
             format!("the portal answers {}{}", status.as_u16(), reason(&body, &token.access)),
         )),
@@ -71,7 +71,7 @@ pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, Error> {
 }
 
 /// A token that the portal accepts.
-async fn good(web: &Web, sso: &Sso) -> Result<Token, Error> {
+async fn good(web: &Web, sso: &Sso) -> Result<Token, CredentialError> {
     let expired = || sso.signed_out("its token has expired");
     if !sso.is_session {
         return Some(sso.token()?).filter(Token::is_good).ok_or_else(expired);
@@ -95,7 +95,12 @@ async fn good(web: &Web, sso: &Sso) -> Result<Token, Error> {
     }
 }
 
-async fn exchange(web: &Web, sso: &Sso, old: &Token, by: Refresh<'_>) -> Result<Token, Error> {
+async fn exchange(
+    web: &Web,
+    sso: &Sso,
+    old: &Token,
+    by: Refresh<'_>,
+) -> Result<Token, CredentialError> {
     let from = sso.title();
     let (status, body) = web.answer(&from, oidc(sso, &by)?).await?;
     if status.is_client_error() {
@@ -104,7 +109,7 @@ async fn exchange(web: &Web, sso: &Sso, old: &Token, by: Refresh<'_>) -> Result<
     }
     let new = serde_json::from_slice::<NewToken>(&body).ok().filter(|_| status.is_success());
     let cause = || format!("asked for a new token, it answers {}", status.as_u16());
-    let new = new.ok_or_else(|| Error::failed(&from, cause()))?;
+    let new = new.ok_or_else(|| CredentialError::failed(&from, cause()))?;
     let ends = SystemTime::now() + Duration::from_secs(new.expires_in.into());
     Ok(old.renewed(new.access_token, ends, new.refresh_token))
 }
@@ -116,7 +121,7 @@ fn keep(sso: &Sso, new: &Token, unwritten: &mut BTreeMap<PathBuf, Token>) {
     unwritten.insert(sso.file.clone(), new.clone());
 }
 
-fn portal(sso: &Sso, token: &Token) -> Result<HttpRequest, Error> {
+fn portal(sso: &Sso, token: &Token) -> Result<HttpRequest, CredentialError> {
     let from = sso.title();
     let base = base(sso, sso.portal.as_deref(), "portal.sso")?;
     let query = web::pairs([("role_name", sso.role.as_str()), ("account_id", &sso.account)]);
@@ -129,7 +134,7 @@ fn portal(sso: &Sso, token: &Token) -> Result<HttpRequest, Error> {
     Ok(request)
 }
 
-fn oidc(sso: &Sso, by: &Refresh) -> Result<HttpRequest, Error> {
+fn oidc(sso: &Sso, by: &Refresh) -> Result<HttpRequest, CredentialError> {
     let base = base(sso, sso.oidc.as_deref(), "oidc")?;
     let body = json!({
         "grantType": "refresh_token",
@@ -145,18 +150,21 @@ fn oidc(sso: &Sso, by: &Refresh) -> Result<HttpRequest, Error> {
 }
 
 /// The configured endpoint, else that of AWS.
-fn base(sso: &Sso, named: Option<&str>, service: &str) -> Result<String, Error> {
+fn base(sso: &Sso, named: Option<&str>, service: &str) -> Result<String, CredentialError> {
     let from = sso.title();
     match named {
-        Some(url) => net::endpoint(url).map_err(|error| Error::failed(&from, error.to_string())),
+        Some(url) => {
+            net::endpoint(url).map_err(|error| CredentialError::failed(&from, error.to_string()))
+        }
         None => web::aws(&from, service, &sso.region),
     }
 }
 
-fn keys_of(from: &str, body: &[u8]) -> Result<Keys, Error> {
+fn keys_of(from: &str, body: &[u8]) -> Result<Keys, CredentialError> {
     // serde's own message may repeat a value.
     let cause = "the answer of the portal is not JSON with `roleCredentials`";
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::failed(from, cause))?;
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|_| CredentialError::failed(from, cause))?;
     let given = answer.role_credentials;
     let (id, secret) = (&given.access_key_id, &given.secret_access_key);
     Ok(Keys::new(from, id, secret, Some(&given.session_token))?.until_millis(given.expiration))
