@@ -167,6 +167,8 @@ SENT = [
     "file.stem like \"a%\" and file.parent like \"images%\"",
     "n + 1 > small and 3 <= small * n",
     "f * 2 - 1 < info.score / 3",
+    "f * 0 not in (3, 0, 2.5)",
+    "-maybe_f * 0 = 3 or -maybe_f * 0 = 0 or -maybe_f * 0 = -2.5",
     "n % 7 = 3",
     "abs(f) < 2 and -f < 1 and -n < 4 and abs(n) > 2",
     "greatest(n, small) > 3 and least(s, label) < \"m\"",

@@ -20,9 +20,15 @@ fn made(sql: &str) -> Option<String> {
     is_short(sql).then(|| format!("if(length({sql}) > {LONGEST}, NULL, {sql})"))
 }
 
-/// SQL of a computed float that is NULL if it is no number.
+/// SQL of a float that is NULL if it is no number, and zero if it is -0: there, three or more `=` joined by
+/// `or` become a set, in which the two zeros differ.
+fn plain(sql: &str) -> String {
+    format!("if(isNaN({sql}), NULL, {sql} + toFloat64(0))")
+}
+
+/// The same of a computed float.
 fn real(sql: &str) -> Option<String> {
-    is_short(sql).then(|| format!("if(isNaN({sql}), NULL, {sql})"))
+    is_short(sql).then(|| plain(sql))
 }
 
 /// The result of integers: the same as a float where it exceeds 64 bits.
@@ -180,11 +186,9 @@ impl Writer<'_> {
         let Remote { name, stored } = (self.columns)(column)?;
         Some(match (&column.value, stored) {
             (ValueType::Int, Stored::Int) => (Class::Int, name),
-            (ValueType::Float, Stored::Float) => {
-                (Class::Float, format!("if(isNaN({name}), NULL, {name})"))
-            }
+            (ValueType::Float, Stored::Float) => (Class::Float, plain(&name)),
             (ValueType::Float, Stored::Single) => {
-                (Class::Float, format!("if(isNaN({name}), NULL, toFloat64({name}))"))
+                (Class::Float, plain(&format!("toFloat64({name})")))
             }
             (ValueType::Bool, Stored::Bool) => (Class::Bool, name),
             (ValueType::Text, Stored::Text) => (Class::Text, name),
@@ -205,7 +209,7 @@ impl Writer<'_> {
             Value::Int(n) => (Class::Int, self.parameter("Int64", n.to_string())),
             // Sent as its bits: not every reader parses the text of a float alike.
             Value::Real(x) => {
-                let bits = self.parameter("UInt64", x.to_bits().to_string());
+                let bits = self.parameter("UInt64", (x + 0.0).to_bits().to_string());
                 (Class::Float, format!("reinterpretAsFloat64({bits})"))
             }
             Value::Text(text) => (Class::Text, self.parameter("String", text.clone())),
