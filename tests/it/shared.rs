@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use dcfs_core::expr;
 use dcfs_core::id::EntryId;
-use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
 use dcfs_data::pack::{Limits, Pack, Packs};
@@ -191,19 +190,23 @@ fn only_what_nobody_needs_is_swept() {
     }
     let status = shared::status(&host.tier).expect("a status");
     assert_eq!(status.unknown.objects, 1);
-    let past = Timestamp::from_micros(0);
-    let swept = shared::sweep(&host.tier, past, true).expect("swept");
+    let day = Duration::from_secs(86_400);
+    let swept = shared::sweep(&host.tier, day, true).expect("swept");
     assert_eq!(swept.removed.objects, 0, "all is new");
-    let future = Timestamp::from_micros(i64::MAX);
-    let swept = shared::sweep(&host.tier, future, false).expect("swept");
+    for path in [&orphan, &other] {
+        let file = fs::File::options().write(true).open(path).expect("opened");
+        let written = file.metadata().and_then(|known| known.modified()).expect("a time");
+        file.set_modified(written - 2 * day).expect("older");
+    }
+    let swept = shared::sweep(&host.tier, day, false).expect("swept");
     assert_eq!((swept.removed.objects, swept.unknown.objects), (1, 1));
     assert!(!orphan.exists() && other.exists());
     assert_eq!(Host::new(&home, false).paths().len(), 300);
-    shared::sweep(&host.tier, future, true).expect("swept");
+    shared::sweep(&host.tier, day, true).expect("swept");
     assert!(!other.exists());
     let key = host.of.id.key();
     home.builder.remove(key);
-    let swept = shared::sweep(&host.tier, past, false).expect("swept");
+    let swept = shared::sweep(&host.tier, day, false).expect("swept");
     assert_eq!((swept.stays.objects, home.objects()), (0, vec![]), "a version that is removed");
 }
 
