@@ -21,7 +21,7 @@ pub fn items(text: &[u8]) -> Option<Vec<&[u8]>> {
     let mut items = Vec::new();
     whole(text, b'[', b']', |scan| {
         let start = scan.at;
-        scan.value(DEEPEST)?;
+        scan.value(DEEPEST - 1)?;
         items.push(&text[start..scan.at]);
         Some(())
     })?;
@@ -50,7 +50,7 @@ pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
         scan.byte(b':')?;
         scan.space();
         let start = scan.at;
-        scan.value(DEEPEST)?;
+        scan.value(DEEPEST - 1)?;
         fields.push((name, &text[start..scan.at]));
         Some(())
     })?;
@@ -263,6 +263,13 @@ mod tests {
         let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(is_valid(nest(DEEPEST).as_bytes()) && !is_valid(nest(DEEPEST + 1).as_bytes()));
         assert!(!is_valid("[".repeat(1_000_000).as_bytes()));
+        for depth in DEEPEST - 1..=DEEPEST + 1 {
+            let (list, object) = (nest(depth), format!("{{\"a\":{}}}", nest(depth - 1)));
+            let is_read = is_valid(list.as_bytes());
+            assert_eq!(items(list.as_bytes()).is_some(), is_read, "{depth}");
+            assert_eq!(all_items(list.as_bytes(), |_| true), is_read, "{depth}");
+            assert_eq!(fields(object.as_bytes()).is_some(), is_read, "{depth}");
+        }
     }
 
     #[test]

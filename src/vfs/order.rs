@@ -20,8 +20,8 @@ const SURE: u32 = 3;
 const COMMON: u32 = 3;
 
 /// Evidence, in bits, after which it is no coincidence: of 900 files opened at random, one open in 900 prefetches (the tests).
-/// A reader that opens one file after the other has it after three opens; in a short order, where less can be wrong,
-/// with less evidence.
+/// A reader that opens one file after the other has it after three opens. A short order needs less evidence, because less
+/// can be wrong, and one of fewer than 16 files none beyond the three opens.
 const ENOUGH: u32 = 9;
 
 /// Largest distance between the opens of one reader, or of several that share an order.
@@ -281,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn a_random_order_wants_next_to_nothing_however_few_files_there_are() {
-        for count in [300_u32, 900, 5000, 100_000] {
+    fn a_random_order_wants_few_files_however_few_there_are() {
+        for (count, most) in [(300_u32, 3000), (900, 1300), (5000, 700), (100_000, 0)] {
             let (mut readers, whole) = (Readers::default(), Order::All(0..count));
             let listed = Order::Some(Arc::new((1..count).collect()));
             readers.listed(1, || Some(listed));
@@ -296,12 +296,12 @@ mod tests {
                 let places = readers.opened(entry, || Some(whole.clone()));
                 wanted += places.map_or(0, |(_, places)| places.end - places.start);
             }
-            assert!(wanted < 3000, "{wanted} for 10,000 opens of {count} files");
+            assert!(wanted <= most, "{wanted} for 10,000 opens of {count} files");
         }
     }
 
     #[test]
-    fn many_workers_who_each_read_in_order_are_readers() {
+    fn many_workers_that_each_read_in_order_are_readers() {
         let mut readers = Readers::default();
         let opens: Vec<u32> =
             (0..50).flat_map(|n| (0..16).map(move |worker| 100 + worker * 56 + n)).collect();

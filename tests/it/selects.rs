@@ -357,7 +357,10 @@ fn agree(one: &[Vec<Value>], other: &[Vec<Value>]) -> bool {
 
 #[test]
 fn random_selects_say_the_same_three_ways() {
-    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let said = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u32>().unwrap_or_else(|wrong| panic!("{name}={text}: {wrong}")))
+    };
     let count = said("DCFS_SELECTS").unwrap_or(2000);
     let fixture = Fixture::new();
     let mut draw = Draw(said("DCFS_SEED").unwrap_or(17).into());

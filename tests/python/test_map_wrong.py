@@ -13,7 +13,8 @@ from programs import COUNTED, SIZES, wait_until
 from written import versions
 
 
-def test_a_file_that_kills_its_worker_is_told_and_the_others_are_computed(work):
+@pytest.mark.parametrize("tries", [(), ("--tries", "2")])
+def test_a_file_that_kills_its_worker_is_told_and_the_others_are_computed(work, tries):
     work.function(
         """
         import os, signal
@@ -24,7 +25,7 @@ def test_a_file_that_kills_its_worker_is_told_and_the_others_are_computed(work):
             return file.size
         """
     )
-    result = work.run("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
+    result = work.run("map", "f", "--as", "s", "--on-error", "keep", *tries, "--", "python", "info.py:size")
     assert result.returncode == 3, result.stderr
     rows = work.rows("s", "size, error")
     assert [n for n, _ in rows] == [None if n == 13 else n for n in SIZES]

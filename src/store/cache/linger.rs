@@ -16,7 +16,7 @@ pub const WHILE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Linger {
     queue: Mutex<Queue>,
-    /// Held while locks are released, and taken before `queue`: whoever asks for their release finds them released.
+    /// Held while locks are released, and taken before `queue`: after a wait for it, every lock is released.
     releasing: Mutex<()>,
 }
 

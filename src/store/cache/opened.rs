@@ -23,7 +23,7 @@ pub struct Opened {
     table: Mutex<Table>,
     ticking: Once,
     linger: Arc<Linger>,
-    /// Held while a background thread has entries in its hands, and taken before `table`.
+    /// Held while a background thread holds entries, and taken before `table`.
     letting_go: Mutex<()>,
 }
 

@@ -29,7 +29,7 @@ PIECE = 1 << 16
 """Bytes read at a time."""
 
 MOMENT = 0.001
-"""How long answers are kept back, in seconds."""
+"""How long answers are kept back while calls are fast, in seconds; one call that is slow keeps back those before it."""
 
 NUMBERS = {int, float}
 OPTIONS = {"buffering", "encoding", "errors", "newline"}
@@ -529,7 +529,8 @@ class Answers:
                 text = text[os.write(self.out, text) :]
 
     def may_wait(self, is_more):
-        """Keeps lines back for a moment while more rows are there to be computed."""
+        """Keeps lines back while more rows are there to be computed. The time is asked for after each call, so the lines
+        before a slow call are written when it ends."""
         now = time.monotonic()
         if not is_more or now - self.since >= MOMENT:
             self.write()

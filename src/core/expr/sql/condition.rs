@@ -60,7 +60,9 @@ impl Writer<'_> {
             });
         }
         // The value has to be one that can be sent, whatever it is compared with.
+        let before = self.parameters.len();
         let is_sent = self.wide(of).is_some() || self.value(of).is_some();
+        self.parameters.truncate(before);
         (is_sent && !terms.is_empty()).then(|| format!("({})", terms.join(" OR ")))
     }
 

@@ -78,17 +78,22 @@ impl Tier {
         Ok(Known { shown, shared })
     }
 
-    /// Every object, by folder.
-    fn folders(&self) -> Result<BTreeMap<String, Vec<Listed>>> {
-        let mut folders: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
-        for object in self.objects.list(&format!("{LAYOUT}/"))? {
-            let below = object.key.strip_prefix(LAYOUT).and_then(|rest| rest.strip_prefix('/'));
-            // Objects that are not ours are neither counted nor touched.
-            let Some((folder, _)) = below.and_then(|below| below.split_once('/')) else { continue };
-            folders.entry(folder.to_owned()).or_default().push(object);
-        }
-        Ok(folders)
+    /// Every object.
+    fn listed(&self) -> Result<Vec<Listed>> {
+        self.objects.list(&format!("{LAYOUT}/"))
     }
+}
+
+/// Objects by folder.
+fn by_folder(listed: Vec<Listed>) -> BTreeMap<String, Vec<Listed>> {
+    let mut folders: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
+    for object in listed {
+        let below = object.key.strip_prefix(LAYOUT).and_then(|rest| rest.strip_prefix('/'));
+        // Objects that are not ours are neither counted nor touched.
+        let Some((folder, _)) = below.and_then(|below| below.split_once('/')) else { continue };
+        folders.entry(folder.to_owned()).or_default().push(object);
+    }
+    folders
 }
 
 /// The contents of the folder.
@@ -98,7 +103,7 @@ impl Tier {
 pub fn status(tier: &Arc<Tier>) -> Result<Status> {
     let known = tier.known()?;
     let mut status = Status { prefix: tier.objects.place().to_owned(), ..Status::default() };
-    for (folder, objects) in tier.folders()? {
+    for (folder, objects) in by_folder(tier.listed()?) {
         let names = known.shared.get(&folder).into_iter().flatten();
         let held = match known.shown.get(&folder) {
             Some(version) => {
@@ -124,12 +129,12 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
 /// tried.
 pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-    let before = Timestamp::from_micros(tier.now()?.micros().saturating_sub(age));
     // Listed first: objects shared meanwhile are in the catalog when that is read.
-    let folders = tier.folders()?;
+    let (now, listed) = tier.listed_now()?;
+    let before = Timestamp::from_micros(now.micros().saturating_sub(age));
     let known = tier.known()?;
     let (mut swept, mut first) = (Swept::default(), None);
-    for (folder, objects) in folders {
+    for (folder, objects) in by_folder(listed) {
         let is_shown = known.shown.contains_key(&folder);
         let shared = known.shared.get(&folder).map_or(&[][..], Vec::as_slice);
         let is_unknown = !is_shown && shared.is_empty();
@@ -165,22 +170,31 @@ pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
 /// How the key of an object begins that is written for its time alone.
 const CLOCK: &str = "clock-";
 
+/// Microseconds after which such an object is taken for left behind.
+const DAY: i64 = 86_400_000_000;
+
 impl Tier {
-    /// The time by the clock of the folder: that of an object written for it.
-    fn now(&self) -> Result<Timestamp> {
-        let key = format!("{LAYOUT}/{CLOCK}{}", Uuid::new_v4().simple());
+    /// The time by the clock of the folder, that of an object written for it, and every object.
+    fn listed_now(&self) -> Result<(Timestamp, Vec<Listed>)> {
+        let clock = format!("{LAYOUT}/{CLOCK}");
+        let key = format!("{clock}{}", Uuid::new_v4().simple());
         self.objects.put(&key, Vec::new())?;
-        let listed = self.objects.list(&format!("{LAYOUT}/"));
+        let listed = self.listed();
         self.objects.remove(&key)?;
-        let own = listed?.into_iter().find(|object| object.key == key);
-        let own = own.ok_or_else(|| {
+        let listed = listed?;
+        let own = listed.iter().find(|object| object.key == key).ok_or_else(|| {
             let place = self.objects.place();
-            Error::new(
-                Kind::Broken,
-                format!("{place} does not list an object that was just written"),
-            )
+            let why = format!("{place} does not list an object that was just written");
+            Error::new(Kind::Broken, why)
         })?;
-        Ok(own.written)
+        let now = own.written;
+        // Left behind by a sweep that was killed.
+        let is_left = |object: &&Listed| {
+            object.key.starts_with(&clock)
+                && now.micros().saturating_sub(object.written.micros()) > DAY
+        };
+        listed.iter().filter(is_left).try_for_each(|object| self.objects.remove(&object.key))?;
+        Ok((now, listed))
     }
 
     /// The keys that digests refer to.
