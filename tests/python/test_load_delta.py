@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import time
 
@@ -59,40 +60,95 @@ def home(dcfs, tmp_path):
 
 
 def test_only_files_that_changed_are_read(home):
-    for name in "abc":
+    for name in "abck":
         home.write(f"parts/{name}.csv", "name,n\n" + "".join(f"{name}{n},{n}\n" for n in range(3)))
-    home.write("parts/notes.txt", "no records")
-    assert home.ok("parts", "--delta") == ["saved d@1.0.0: 9 rows"], "the first has nothing to be compared with"
-    assert home.ok("parts", "--delta") == ["files: 3 unchanged, 0 new, 0 changed, 0 gone", "nothing new; d@1.0.0 is as it was"]
+    home.write("parts/README", "no records")
+    assert home.ok("parts", "--delta") == ["saved d@1.0.0: 12 rows"], "the first has nothing to be compared with"
+    assert home.ok("parts", "--delta") == ["files: 4 unchanged, 0 new, 0 changed, 0 gone", "nothing new; d@1.0.0 is as it was"]
     told = json.loads("".join(home.ok("parts", "--delta", "--json")))
-    counts = {"unchanged": 3, "new": 0, "changed": 0, "gone": 0}
-    assert told == {"dataset": "d", "version": "1.0.0", "uuid": None, "rows": 9, "is_new": False, "files": counts}
-    # One whose size and time are those of the version before is not read, whatever is in it.
-    unread = home.path / "parts/b.csv"
-    text, time_ns = unread.read_text(), unread.stat().st_mtime_ns
-    unread.write_text(text.replace("b", "X"))
-    os.utime(unread, ns=(time_ns, time_ns))
+    counts = {"unchanged": 4, "new": 0, "changed": 0, "gone": 0}
+    unchanged = {"dataset": "d", "version": "1.0.0", "uuid": None, "rows": 12, "is_new": False, "is_described": False}
+    assert told == unchanged | {"files": counts}
+    # One with other bytes is read, even if its size and its time of modification are as they were.
+    same = home.path / "parts/b.csv"
+    text, time_ns = same.read_text(), same.stat().st_mtime_ns
+    same.write_text(text.replace("b", "X"))
+    os.utime(same, ns=(time_ns, time_ns))
+    assert (same.stat().st_size, same.stat().st_mtime_ns) == (len(text), time_ns)
     home.write("parts/a.csv", "name,n\na9,9\n")
     (home.path / "parts/c.csv").unlink()
     home.write("parts/d.csv", "n,name\n7,d7\n")
     home.write("parts/e.csv", "name,n\n")
-    assert home.ok("parts", "--delta") == ["files: 1 unchanged, 2 new, 1 changed, 1 gone", "saved d@1.0.1: 5 rows"]
-    unread.write_text(text)
-    os.utime(unread, ns=(time_ns, time_ns))
+    assert home.ok("parts", "--delta") == ["files: 1 unchanged, 2 new, 2 changed, 1 gone", "saved d@1.0.1: 8 rows"]
     rows = [(row["name"], row["n"]) for row in home.rows()]
-    assert rows == [("a9", 9), ("b0", 0), ("b1", 1), ("b2", 2), ("d7", 7)]
+    assert rows == [("a9", 9), ("X0", 0), ("X1", 1), ("X2", 2), ("d7", 7), ("k0", 0), ("k1", 1), ("k2", 2)]
     assert home.rows() == home.fresh("parts")
-    assert home.ok("parts", "--delta")[0] == "files: 4 unchanged, 0 new, 0 changed, 0 gone", "one has no rows"
+    assert home.ok("parts", "--delta")[0] == "files: 5 unchanged, 0 new, 0 changed, 0 gone", "one has no rows"
     # Rows of a file that is gone may stay, and later they go.
     (home.path / "parts/b.csv").unlink()
+    (home.path / "parts/k.csv").unlink()
     kept = ["files: 3 unchanged, 0 new, 0 changed, 0 gone", "nothing new; d@1.0.1 is as it was"]
     assert home.ok("parts", "--delta", "--keep-deleted") == kept
     home.write("parts/f.csv", "name,n\nf,1\n")
-    assert home.ok("parts", "--delta", "--keep-deleted")[1] == "saved d@1.0.2: 6 rows"
-    assert [row["name"] for row in home.rows()] == ["a9", "d7", "f", "b0", "b1", "b2"]
-    assert home.ok("parts", "--delta") == ["files: 4 unchanged, 0 new, 0 changed, 1 gone", "saved d@1.0.3: 3 rows"]
+    assert home.ok("parts", "--delta", "--keep-deleted")[1] == "saved d@1.0.2: 9 rows"
+    assert [row["name"] for row in home.rows()] == ["a9", "d7", "f", "X0", "X1", "X2", "k0", "k1", "k2"]
+    assert home.ok("parts", "--delta") == ["files: 4 unchanged, 0 new, 0 changed, 2 gone", "saved d@1.0.3: 3 rows"]
     told = home.by_python("d")["d"]
     assert told == {"types": {"name": "str", "n": "int"}, "rows": [["a9", "9"], ["d7", "7"], ["f", "1"]]}
+
+
+def test_nothing_new_may_be_described(home):
+    home.write("a.csv", "n\n1\n")
+    home.ok("a.csv")
+    result = home.run("a.csv", "--delta", "--description", "mine", "--attr", "a=b", "--bump", "major")
+    assert result.stdout.splitlines()[1] == "nothing new; d@1.0.0 is as it was, and `d` has a new description", result
+    assert "no version was made" in result.stderr
+    assert home.other("describe", "d").split("\n")[1:3] == ["description  mine", "attributes   a=b"]
+    told = json.loads("".join(home.ok("a.csv", "--delta", "--json", "--description", "")))
+    assert (told["is_new"], told["is_described"]) == (False, True)
+    assert "mine" not in home.other("describe", "d") and versions(home.path, "d") == ["1.0.0"]
+
+
+def test_names_that_are_not_utf8_are_told_apart(home):
+    folder = os.fsencode(home.path / "n")
+    os.mkdir(folder)
+    for name, number in ((b"a\xff.csv", 1), (b"a\xfe.csv", 2)):
+        with open(os.path.join(folder, name), "w") as file:
+            file.write(f"n\n{number}\n")
+    for named in ("n", "n/*.csv", "n/a?.csv"):
+        home.ok(named)
+        assert [row["n"] for row in home.rows()] == [2, 1], named
+    assert home.ok("n", "n/*.csv", "--delta")[0] == "files: 2 unchanged, 0 new, 0 changed, 0 gone"
+    # One takes the place of another that is called the same in messages.
+    os.rename(os.path.join(folder, b"a\xff.csv"), os.path.join(folder, b"a\xfd.csv"))
+    assert home.ok("n", "--delta")[0] == "files: 1 unchanged, 1 new, 0 changed, 1 gone"
+    assert [row["n"] for row in home.rows()] == [1, 2]
+
+
+def test_a_file_that_cannot_be_looked_at_is_an_error(home):
+    home.write("p/a.csv", "n\n1\n")
+    home.ok("p")
+    (home.path / "p/nothing.csv").symlink_to("gone.csv")
+    assert home.ok("p", "--delta")[1] == "nothing new; d@1.0.0 is as it was", "a link to nothing is no file"
+    (home.path / "p/loop.csv").symlink_to("loop.csv")
+    for words in (["p"], ["p", "--delta"], ["p", "--format", "csv"], ["p/*.csv", "--delta"]):
+        result = home.run(*words)
+        assert result.returncode != 0 and "cannot read `p/loop.csv`" in result.stderr, result
+    assert versions(home.path, "d") == ["1.0.0"]
+
+
+def test_the_format_of_a_folder_is_that_of_all_its_levels(home):
+    home.write("in/deep/er/a.csv", "n\n1\n")
+    home.write("in/README", "no ending")
+    home.ok("in")
+    home.write("in/b.jsonl", '{"n": 2}\n')
+    assert "of several formats" in home.run("in").stderr
+    (home.path / "in/b.jsonl").rename(home.path / "in/a.csv.gz")
+    for place in ("in/a.csv.gz", "in/deep/a.csv.gz"):
+        (home.path / "in/a.csv.gz").rename(home.path / place)
+        result = home.run("in")
+        assert result.returncode == 2 and f"`{place}`: its ending tells no format" in result.stderr, result
+    assert home.ok("in", "--format", "csv") == ["saved d@1.0.1: 1 row"]
 
 
 def test_files_are_named_by_folders_patterns_and_one_by_one(home):
@@ -137,9 +193,11 @@ def test_one_file_is_read_whole_where_it_changed(home):
     assert home.ok("c.json", "--format", "coco", "--delta") == ["saved d@1.0.0: 1 row"]
     assert home.ok("c.json", "--format", "coco", "--delta")[1] == "nothing new; d@1.0.0 is as it was"
     coco["images"].append({"id": 2, "file_name": "b.jpg"})
+    coco["annotations"].append({"id": 4, "image_id": 2})
     home.write("c.json", json.dumps(coco))
-    told = home.run("c.json", "--format", "coco", "--delta")
-    assert told.returncode == 0 and len(home.rows()) == 2
+    told = home.ok("c.json", "--format", "coco", "--delta")
+    assert told == ["files: 0 unchanged, 0 new, 1 changed, 0 gone", "saved d@1.0.1: 2 rows"]
+    assert [row["id"] for row in home.rows()] == [3, 4]
 
 
 def test_types_that_the_last_version_has_not(home):
@@ -203,15 +261,19 @@ def test_killed_at_any_moment_a_load_leaves_nothing_half(home, dcfs):
     for part in range(4):
         home.write(f"p/{part}.csv", "name,n\nx,1\n" + "".join(f"row {n},{n}\n" for n in range(40_000)))
     command = [mounts.DCFS, "load", "p", "--as", "d", "--delta"]
-    for wait in (0.05, 0.2, 0.4, 0.8):
+    kills = 0
+    for wait in (0.01, 0.05, 0.2, 0.4, 0.8):
         process = subprocess.Popen(command, env=dcfs.environment, cwd=home.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(wait * draw.uniform(0.5, 1.5))
         process.kill()
-        process.wait()
+        status = process.wait()
         check_whole(home.path, {})
         if len(versions(home.path, "d")) > 1:
             break
+        assert status == -signal.SIGKILL
+        kills += 1
         assert home.rows() == whole
+    assert kills > 0, "none was killed before it was done: nothing was tried"
     home.run("p", "--delta")
     assert len(home.rows()) == len(whole) + 4 and home.rows() == home.fresh("p")
     assert leftovers(home.path) == []

@@ -19,7 +19,7 @@ use dcfs_core::glob;
 use dcfs_core::name::DatasetName;
 use dcfs_core::object::Object;
 use dcfs_core::schema::Scalar;
-use dcfs_data::catalog::{self, Catalog, Publication, Saved, VersionInfo, Writer};
+use dcfs_data::catalog::{self, Catalog, Description, Publication, Saved, VersionInfo, Writer};
 use dcfs_work::author;
 use dcfs_work::index::Counts;
 use dcfs_work::load::{self, Last, Reading, SourceFile};
@@ -153,10 +153,7 @@ impl Load {
             if self.numbering.is_said() {
                 warn("no version was made, so `--version` and `--bump` did nothing");
             }
-            return match self.json {
-                true => out.json(&Shown::unchanged(unchanged, found.counts())),
-                false => out.line(format_args!("nothing new; {unchanged} is as it was")),
-            };
+            return self.tell_unchanged(unchanged, found.counts(), self.describe(&path)?, out);
         }
         let number = self.numbering.number();
         let mut writer = Writer::open_or_create(&path)?;
@@ -185,6 +182,34 @@ impl Load {
         match (self.json, self.delta) {
             (true, true) => out.json(&Shown::saved(&saved, counts)),
             (is_json, _) => save::tell(&saved, is_json, out),
+        }
+    }
+
+    /// Changes the description of a dataset that gets no new version; returns whether one was given.
+    fn describe(&self, catalog: &Path) -> Result<bool> {
+        let attrs = self.described.attrs().map(<[_]>::to_vec);
+        let said = Description { description: self.described.description.clone(), attrs };
+        let is_any = said != Description::default();
+        if is_any {
+            Writer::open(catalog)?.describe(&self.name, &said)?;
+        }
+        Ok(is_any)
+    }
+
+    fn tell_unchanged(
+        &self,
+        of: &VersionInfo,
+        counts: Option<Counts>,
+        is_described: bool,
+        out: &mut Output,
+    ) -> Result<()> {
+        let name = &self.name;
+        match (self.json, is_described) {
+            (true, _) => out.json(&Shown::unchanged(of, counts, is_described)),
+            (false, true) => out.line(format_args!(
+                "nothing new; {of} is as it was, and `{name}` has a new description"
+            )),
+            (false, false) => out.line(format_args!("nothing new; {of} is as it was")),
         }
     }
 
@@ -221,22 +246,20 @@ impl Load {
             });
         }
         // The names of YOLO's classes stand beside its labels.
-        let is_label = |file: &SourceFile| !file.name.ends_with("/classes.txt");
+        let is_label = |file: &SourceFile| !file.name.ends_with(b"/classes.txt");
         all.retain(|file| reading.format != load::Format::Yolo || is_label(file));
         let mut seen = HashSet::new();
         all.retain(|file| seen.insert(file.name.clone()));
         Ok(all)
     }
 
-    /// The format of the files by their names: of a folder, if all files in it that have one have the same.
+    /// The format of the files by their names: of a folder, that of all files below it.
     fn known(&self) -> Result<Option<(load::Format, u8)>> {
         let mut found = HashSet::new();
         for file in &self.files {
-            if file.is_dir() {
-                let entries = file.read_dir().into_iter().flatten().flatten();
-                found.extend(entries.filter_map(|entry| load::Format::of_file(&entry.path())));
-            } else {
-                found.extend(load::Format::of_file(file));
+            match file.is_dir() {
+                true => found.extend(load::formats(file)?),
+                false => found.extend(load::Format::of_file(file)),
             }
         }
         let mut found = found.into_iter();
@@ -333,6 +356,8 @@ struct Shown {
     uuid: Option<String>,
     rows: Option<u64>,
     is_new: bool,
+    /// No version was made, but the description of the dataset was changed.
+    is_described: bool,
     /// Null if the files were not compared with those of a version.
     files: Option<Counts>,
 }
@@ -345,13 +370,14 @@ impl Shown {
             uuid: Some(saved.uuid.clone()),
             rows: Some(saved.rows),
             is_new: true,
+            is_described: false,
             files,
         }
     }
 
-    fn unchanged(of: &VersionInfo, files: Option<Counts>) -> Self {
+    fn unchanged(of: &VersionInfo, files: Option<Counts>, is_described: bool) -> Self {
         let (dataset, version) = (of.dataset.to_string(), of.version.to_string());
-        Self { dataset, version, uuid: None, rows: of.rows, is_new: false, files }
+        Self { dataset, version, uuid: None, rows: of.rows, is_new: false, is_described, files }
     }
 }
 

@@ -46,7 +46,7 @@ impl Plan {
         let (mut parts, mut counts) = (Vec::with_capacity(files.len()), Counts::default());
         for (at, file) in files.iter().enumerate() {
             match there.remove(&file.name) {
-                Some(old) if last[old].state == file.state => {
+                Some(old) if file.is_as(&last[old]) => {
                     counts.unchanged += 1;
                     parts.push(Part::Keep(last[old], rows[old].clone()));
                 }

@@ -43,7 +43,7 @@ use kinds::Value;
 pub use labels::{Classes, classes};
 use recipe::{Known, LOAD, Recipe};
 pub use records::{Format, Reading};
-pub use sources::{SourceFile, endings, is_pattern, local};
+pub use sources::{SourceFile, endings, formats, is_pattern, local};
 use types::Columns;
 
 /// Rows, or ranges of them, written at a time.
@@ -269,6 +269,7 @@ pub fn save<'w>(
     let mut batch: Vec<Piece<Vec<Value>>> = Vec::new();
     let mut known = Vec::with_capacity(found.plan.parts.len());
     let mut wanted = 0;
+    let mut converter = found.columns.converter();
     let mut add = |batch: &mut Vec<Piece<Vec<Value>>>, most: usize| {
         if batch.len() > most {
             stage.mix(&of, &[], batch.iter().map(cells))?;
@@ -295,7 +296,7 @@ pub fn save<'w>(
                 let file = &request.files[*at];
                 let mut count = 0;
                 request.each(file, &mut |line, record| {
-                    let row = found.columns.row(&record).map_err(|odd| Error::Type {
+                    let row = converter.row(&record).map_err(|odd| Error::Type {
                         file: file.shown.clone(),
                         line,
                         column: odd.column,

@@ -24,12 +24,15 @@ const MOST: usize = 250_000;
 /// Bytes of one file: its name, its state, the number of its rows.
 const WIDTH: usize = 24;
 
+/// The state of a file of which nothing tells whether it changed.
+const UNKNOWN: u64 = 0;
+
 /// One file of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// A digest of its name.
     pub name: u64,
-    /// A digest of its size, its version and its etag or time of modification.
+    /// A digest of its size, its version and its etag or times; `UNKNOWN` if there is only a size.
     pub state: u64,
     pub rows: u64,
 }
@@ -39,11 +42,16 @@ impl Known {
     pub fn of(file: &SourceFile, is_named: bool, rows: u64) -> Self {
         let stem = if is_named { file.stem.as_str() } else { "" };
         let size = file.size.to_le_bytes();
-        Self {
-            name: digest(&[file.name.as_bytes(), stem.as_bytes()]),
-            state: digest(&[&size, file.version.as_bytes(), file.etag.as_bytes()]),
-            rows,
-        }
+        let state = match file.tells_changes() {
+            true => digest(&[&size, file.version.as_bytes(), file.etag.as_bytes()]),
+            false => UNKNOWN,
+        };
+        Self { name: digest(&[file.name.as_slice(), stem.as_bytes()]), state, rows }
+    }
+
+    /// Whether the file is certainly as it was.
+    pub fn is_as(&self, was: &Self) -> bool {
+        self.state == was.state && self.state != UNKNOWN
     }
 }
 
@@ -105,6 +113,38 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dcfs_core::object::Object;
+    use dcfs_core::time::Timestamp;
+
+    /// What is known of an object of 5 bytes.
+    fn object(version: &str, etag: &str, modified: Option<i64>) -> Known {
+        let object = Object {
+            source: "s3://b".into(),
+            path: b"a.csv".to_vec(),
+            size: Some(5),
+            version: version.into(),
+            etag: etag.into(),
+            last_modified: modified.map(Timestamp::from_micros),
+            location: None,
+        };
+        Known::of(&SourceFile::object(object, ""), false, 0)
+    }
+
+    #[test]
+    fn an_object_is_as_it_was_only_if_something_tells_so() {
+        let cases = [
+            (object("", "x", Some(1)), object("", "x", Some(2)), true),
+            (object("", "x", Some(1)), object("", "y", Some(1)), false),
+            (object("1", "", Some(1)), object("1", "", Some(2)), true),
+            (object("1", "", Some(1)), object("2", "", Some(1)), false),
+            (object("", "", Some(1)), object("", "", Some(1)), true),
+            (object("", "", Some(1)), object("", "", Some(2)), false),
+            (object("", "", None), object("", "", None), false),
+        ];
+        for (number, (now, was, is_as)) in cases.iter().enumerate() {
+            assert_eq!(now.is_as(was), *is_as, "case {number}");
+        }
+    }
 
     #[test]
     fn files_come_back() {

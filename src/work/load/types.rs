@@ -1,6 +1,6 @@
 //! Infers types that hold all values, and converts records to rows of these types.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,34 @@ use dcfs_core::schema::{Scalar, Signal, SignalKind, signature};
 pub struct Columns {
     columns: Vec<Column>,
     rows: u64,
+    /// The header seen last.
+    #[serde(skip)]
+    header: Header,
+}
+
+/// The columns of a file's header, looked up once and not for each of its records.
+#[derive(Clone, Debug, Default)]
+struct Header {
+    names: Vec<String>,
+    /// The column of each name.
+    places: Vec<Option<usize>>,
+}
+
+impl Header {
+    fn new(names: &[String], columns: &[Column]) -> Self {
+        Self { names: names.to_vec(), places: places(names, columns) }
+    }
+
+    fn is_of(&self, names: &[String]) -> bool {
+        self.names[..] == *names
+    }
+}
+
+/// Converts records to the cells of rows.
+pub struct Converter<'c> {
+    columns: &'c Columns,
+    /// The header of the record before.
+    header: Header,
 }
 
 impl Columns {
@@ -30,45 +58,28 @@ impl Columns {
     }
 
     fn see_texts(&mut self, names: &[String], texts: &csv::StringRecord) {
-        if self.columns.is_empty() {
-            let mut taken = HashSet::new();
-            self.columns = names.iter().map(|name| Column::new(name, &mut taken)).collect();
+        if !self.header.is_of(names) {
+            self.add_missing(names);
+            self.header = Header::new(names, &self.columns);
         }
-        if !self.are_in_order(names) {
-            // The header of another file than the first.
-            let mut taken: HashSet<String> =
-                self.columns.iter().map(|column| column.name.to_lowercase()).collect();
-            for (place, name) in places(names, &self.columns).into_iter().zip(names) {
-                if place.is_none() {
-                    self.columns.push(Column::new(name, &mut taken));
-                }
-            }
-        }
-        let see = |column: &mut Column, text: &str| {
+        for (place, text) in self.header.places.iter().zip(texts) {
+            let Some(column) = place.and_then(|at| self.columns.get_mut(at)) else { continue };
             column.seen += 1;
             column.kinds.add(kind_of(text));
             // In a column of texts, nothing between two commas is an empty text.
             column.kinds.null &= !column.kinds.text;
-        };
-        match self.are_in_order(names) {
-            true => {
-                self.columns.iter_mut().zip(texts).for_each(|(column, text)| see(column, text));
-            }
-            false => {
-                let places = places(names, &self.columns);
-                for (place, text) in places.into_iter().zip(texts) {
-                    if let Some(column) = place.and_then(|at| self.columns.get_mut(at)) {
-                        see(column, text);
-                    }
-                }
-            }
         }
     }
 
-    /// Whether the columns are those of a header, in its order.
-    fn are_in_order(&self, names: &[String]) -> bool {
-        self.columns.len() == names.len()
-            && self.columns.iter().zip(names).all(|(column, name)| column.key == *name)
+    /// Adds a column for each name of a header that has none yet.
+    fn add_missing(&mut self, names: &[String]) {
+        let mut taken: HashSet<String> =
+            self.columns.iter().map(|column| column.name.to_lowercase()).collect();
+        for (place, name) in places(names, &self.columns).into_iter().zip(names) {
+            if place.is_none() {
+                self.columns.push(Column::new(name, &mut taken));
+            }
+        }
     }
 
     /// Replaces inferred types by those that the user requests.
@@ -113,29 +124,33 @@ impl Columns {
         Some([was.map_or_else(|| format!("no {}", is.name), named), named(is)])
     }
 
+    /// Converts records to rows of these columns.
+    pub fn converter(&self) -> Converter<'_> {
+        Converter { columns: self, header: Header::default() }
+    }
+}
+
+impl Converter<'_> {
     /// Converts a record to the cells of a row.
     ///
     /// # Errors
     /// A value that is not of the requested type.
-    pub fn row(&self, record: &Record<'_>) -> Result<Vec<Value>, Odd> {
-        let mut row = Vec::with_capacity(self.columns.len());
+    pub fn row(&mut self, record: &Record<'_>) -> Result<Vec<Value>, Odd> {
+        let Columns { columns, rows, .. } = self.columns;
+        let mut row = Vec::with_capacity(columns.len());
         match record {
             Record::Json(fields) | Record::Untyped(fields) => {
-                for column in &self.columns {
-                    column.put(fields.get(&column.key), self.rows, &mut row)?;
-                }
-            }
-            Record::Texts(names, texts) if self.are_in_order(names) => {
-                for (column, text) in self.columns.iter().zip(texts.iter()) {
-                    row.push(cell(column, text)?);
+                for column in columns {
+                    column.put(fields.get(&column.key), *rows, &mut row)?;
                 }
             }
             Record::Texts(names, texts) => {
-                row.resize(self.columns.len(), Value::Null);
-                for (place, text) in places(names, &self.columns).into_iter().zip(texts.iter()) {
-                    if let Some((at, column)) =
-                        place.and_then(|at| Some((at, self.columns.get(at)?)))
-                    {
+                if !self.header.is_of(names) {
+                    self.header = Header::new(names, columns);
+                }
+                row.resize(columns.len(), Value::Null);
+                for (place, text) in self.header.places.iter().zip(texts.iter()) {
+                    if let Some((at, column)) = place.and_then(|at| Some((at, columns.get(at)?))) {
                         row[at] = cell(column, text)?;
                     }
                 }
@@ -147,14 +162,11 @@ impl Columns {
 
 /// The columns of the names in a header, each of which has one of its own.
 fn places(names: &[String], columns: &[Column]) -> Vec<Option<usize>> {
-    let mut taken = vec![false; columns.len()];
-    let place = |name: &String| {
-        let mut all = columns.iter().enumerate();
-        let (at, _) = all.find(|(at, column)| !taken[*at] && column.key == *name)?;
-        taken[at] = true;
-        Some(at)
-    };
-    names.iter().map(place).collect()
+    let mut free: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (at, column) in columns.iter().enumerate() {
+        free.entry(&column.key).or_default().push_back(at);
+    }
+    names.iter().map(|name| free.get_mut(name.as_str())?.pop_front()).collect()
 }
 
 /// The cell of a text.

@@ -59,14 +59,14 @@ fn texts_of_xml_stay_as_they_are_written() {
             columns.see(&Record::Untyped(&record(Json::from(*text))));
         }
         assert_eq!(columns.told(), [format!("a: {kind}")], "{texts:?}");
-        let row = columns.row(&Record::Untyped(&record(Json::from(texts[0]))));
+        let row = columns.converter().row(&Record::Untyped(&record(Json::from(texts[0]))));
         assert_eq!(row.expect("typed"), [first], "{texts:?}");
     }
     let long = record(Json::from("12345678901234567890"));
     let mut columns = Columns::default();
     columns.see(&Record::Untyped(&long));
     columns.want(&[("a".to_owned(), Scalar::Text)]).expect("a column");
-    let row = columns.row(&Record::Untyped(&long)).expect("typed");
+    let row = columns.converter().row(&Record::Untyped(&long)).expect("typed");
     assert_eq!(row, [text("12345678901234567890")]);
     for (items, kind, want) in [
         (["1", "2"], "list[int]", "[1,2]"),
@@ -79,7 +79,7 @@ fn texts_of_xml_stay_as_they_are_written() {
         let mut columns = Columns::default();
         columns.see(&Record::Untyped(&list));
         assert_eq!(columns.told(), [format!("a: {kind}")]);
-        assert_eq!(columns.row(&Record::Untyped(&list)).expect("typed"), [text(want)]);
+        assert_eq!(columns.converter().row(&Record::Untyped(&list)).expect("typed"), [text(want)]);
     }
 }
 
@@ -101,7 +101,7 @@ fn objects_become_models() {
         "new: Optional[bool]",
     ];
     assert_eq!(columns.told(), want);
-    let row = columns.row(&Record::Json(&records[1])).expect("typed");
+    let row = columns.converter().row(&Record::Json(&records[1])).expect("typed");
     let text = |text: &str| Value::Text(text.to_owned());
     let want = [
         Value::Int(2),
@@ -144,7 +144,7 @@ fn types_go_on_from_what_is_remembered() {
     assert_eq!(later.told(), whole.told());
     let told = ["no more", "more: Optional[datetime]"].map(str::to_owned);
     assert_eq!(first.differs(&later), Some(told));
-    let row = whole.row(&Record::Json(&records[1])).expect("typed");
+    let row = whole.converter().row(&Record::Json(&records[1])).expect("typed");
     assert_eq!(row[1], Value::Text(r#"[{"x":2.5,"k":null}]"#.to_owned()));
 }
 
@@ -161,8 +161,11 @@ fn columns_of_other_headers_are_matched_by_name() {
     columns.see(&Record::Texts(&second, &two));
     assert_eq!(columns.told(), ["a: int", "b: str", "b_2: Optional[str]", "c: Optional[int]"]);
     let text = |text: &str| Value::Text(text.to_owned());
-    let row = columns.row(&Record::Texts(&second, &two)).expect("typed");
-    assert_eq!(row, [Value::Int(3), text("z"), Value::Null, Value::Int(2)]);
-    let row = columns.row(&Record::Texts(&first, &one)).expect("typed");
-    assert_eq!(row, [Value::Int(1), text("x"), text("y"), Value::Null]);
+    let mut converter = columns.converter();
+    for _ in 0..2 {
+        let row = converter.row(&Record::Texts(&second, &two)).expect("typed");
+        assert_eq!(row, [Value::Int(3), text("z"), Value::Null, Value::Int(2)]);
+        let row = converter.row(&Record::Texts(&first, &one)).expect("typed");
+        assert_eq!(row, [Value::Int(1), text("x"), text("y"), Value::Null]);
+    }
 }
