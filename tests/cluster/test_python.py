@@ -1,6 +1,7 @@
 """DataChain by `dcfs.datachain` and the program `dcfs` on one catalog on servers: each reads what the other writes, whoever is at work."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import datachain_runs
 import datachain_there
 import mounts
+import secured
+import servers
 
 PROGRAM = mounts.DCFS.parent / "examples" / "roundtrip"
 
@@ -236,6 +239,202 @@ def test_gc_drops_nothing_of_dcfs(cluster, home, tmp_path):
     assert all(table.startswith("udf_") for table in lost), lost
     for version in ("few", "kept"):
         assert home.ok("count", version, "--catalog", address).strip() == "9"
+
+
+def python(code, home, **environment):
+    """Runs code with the package: the JSON that it prints, or the last line of its error."""
+    paths = datachain_there.environment("")["PYTHONPATH"]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=home, env=datachain_runs.clean_environment(home, PYTHONPATH=paths, **environment), capture_output=True, text=True
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
+
+
+CONNECT = """
+import json, sys
+from dcfs.datachain._postgres import PostgresEngine
+from dcfs.datachain._clickhouse import ClickHouseEngine
+engine = {engine}({address!r})
+print(json.dumps(engine.execute_str("SELECT 1").fetchall()))
+"""
+
+
+def speak_tls(postgres, folder):
+    """Gives a running server the certificate in a folder."""
+    data = postgres.folder / "data"
+    for name, source in [("server.crt", "server.pem"), ("server.key", "server.key")]:
+        shutil.copy(folder / source, data / name)
+        (data / name).chmod(0o600)
+        os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
+    postgres.sql("ALTER SYSTEM SET ssl = on")
+    postgres.sql("SELECT pg_reload_conf()")
+
+
+def test_certificates_are_checked(tmp_path):
+    """Of both servers: certificates of the authorities that dcfs trusts are accepted, and no others, whatever `sslmode` says."""
+    folder = secured.certificates(tmp_path)
+    cluster = servers.Cluster(tmp_path / "cluster").start()
+    knows = {"SSL_CERT_FILE": str(folder / "ca.pem")}
+    hashed = tmp_path / "hashed"
+    hashed.mkdir()
+    shutil.copy(folder / "ca.pem", hashed / "ca.pem")
+    subprocess.run(["openssl", "rehash", hashed], check=True)
+
+    def asked(engine, address, **environment):
+        return python(CONNECT.format(engine=engine, address=address), tmp_path, **cluster.environment, **environment)
+
+    try:
+        speak_tls(cluster.postgres, folder)
+        names = f"postgresql://datachain@localhost:{cluster.postgres.port}/datachain"
+        for mode in ("require", "verify-ca", "verify-full"):
+            assert "certificate verify failed" in asked("PostgresEngine", f"{names}?sslmode={mode}"), mode
+            assert "certificate verify failed" in asked("PostgresEngine", f"{names}?sslmode={mode}", PGSSLROOTCERT=str(folder / "ca.pem")), mode
+            assert asked("PostgresEngine", f"{names}?sslmode={mode}", **knows) == [[1]], mode
+        assert asked("PostgresEngine", f"{names}?sslmode=require", SSL_CERT_DIR=str(hashed)) == [[1]]
+        assert asked("PostgresEngine", f"{names}?sslmode=disable") == [[1]]
+        # The certificate is for `localhost`.
+        other = names.replace("localhost", "127.0.0.1")
+        assert "does not match host name" in asked("PostgresEngine", f"{other}?sslmode=require", **knows)
+        with secured.proxy(folder, cluster.clickhouse.port) as port:
+            rows = f"clickhouse://dcfs@localhost:{port}/datachain?secure=true"
+            assert "CERTIFICATE_VERIFY_FAILED" in asked("ClickHouseEngine", rows)
+            assert "CERTIFICATE_VERIFY_FAILED" in asked("ClickHouseEngine", rows.replace("localhost", "127.0.0.1"), **knows)
+            for environment in (knows, {"SSL_CERT_DIR": str(hashed)}):
+                assert asked("ClickHouseEngine", rows, **environment) == [[1]]
+    finally:
+        cluster.stop()
+
+
+ADDRESSES = {
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d": None,
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=disable": None,
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=require": None,
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=verify-ca": None,
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=verify-full": None,
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=disabled": "not this `sslmode`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=maybe": "not this `sslmode`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=allow": "not this `sslmode`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode=": "not this `sslmode`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?sslmode": "not this `sslmode`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d?password=secret": "not this `password`",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d&sslmode=disable": "not `sslmode`",
+    "clickhouse://127.0.0.1:1/d?secure=maybe&metastore=postgresql://127.0.0.1:1/d": "`secure` is `true` or `false`",
+    "clickhouse://127.0.0.1:1/a/b?metastore=postgresql://127.0.0.1:1/d": "a database is one name",
+    "clickhouse://127.0.0.1:1/d": "it does not say where the names are",
+    "clickhouse:///d?metastore=postgresql://127.0.0.1:1/d": "it names no host",
+    "clickhouse://u:secret@127.0.0.1:1/d?metastore=postgresql://127.0.0.1:1/d": "password",
+    "clickhouse://127.0.0.1:1/d?metastore=postgresql://u:secret@127.0.0.1:1/d": "password",
+}
+"""Addresses and what is wrong with them; at the right ones nobody answers."""
+
+PARSE = """
+import json, os
+from dcfs.datachain import _address as address
+def tried(one):
+    try:
+        address.metastore(one), address.warehouse(one)
+    except Exception as error:
+        return str(error)
+print(json.dumps([tried(one) for one in json.loads(os.environ["ADDRESSES"])]))
+"""
+
+
+def test_addresses_mean_what_they_mean_for_dcfs(tmp_path):
+    here = mounts.Dcfs(tmp_path)
+    found = python(PARSE, tmp_path, ADDRESSES=json.dumps(list(ADDRESSES)))
+    for (address, wrong), told in zip(ADDRESSES.items(), found, strict=True):
+        by_dcfs = here.run("ls", "--catalog", address).stderr
+        if wrong is None:
+            assert told is None and "PostgreSQL at 127.0.0.1:1 cannot be reached" in by_dcfs, (address, told, by_dcfs)
+        else:
+            assert wrong in told and wrong in by_dcfs, (address, told, by_dcfs)
+            assert "secret" not in told + by_dcfs, address
+
+
+LOST = """
+import json, os
+import psycopg
+from dcfs.datachain import Metastore
+from dcfs.datachain._postgres import PostgresEngine
+
+metastore = Metastore(os.environ["ADDRESS"])
+killer = PostgresEngine(os.environ["ADDRESS"])
+db = metastore.db
+
+def end():
+    killer.execute_str("SELECT pg_terminate_backend(%(pid)s, 10000)", {"pid": db.connection.info.backend_pid})
+
+noted = []
+def note(*values):
+    noted.append(values)
+
+end()
+note("read", bool(metastore.list_namespaces()))
+end()
+note("write", metastore.create_namespace("one").name)
+end()
+with db.turn():
+    note("turn", metastore.create_namespace("two").name)
+end()
+db.executemany("UPDATE namespaces SET description = %(text)s WHERE name = 'one'", [{"text": "again"}])
+note("many", metastore.get_namespace("one").descr)
+try:
+    with db.transaction():
+        metastore.create_namespace("three")
+        end()
+        try:
+            metastore.create_namespace("four")
+        except psycopg.OperationalError:
+            note("lost in a transaction")
+        metastore.create_namespace("five")
+except psycopg.OperationalError:
+    note("and not continued")
+try:
+    db.execute_str("UPDATE namespaces SET description = pg_terminate_backend(pg_backend_pid())::text")
+except psycopg.OperationalError:
+    note("a write is not repeated")
+try:
+    db.execute_str("SELECT pg_terminate_backend(pg_backend_pid())")
+except psycopg.OperationalError:
+    note("a read is repeated once")
+note(sorted(one.name for one in metastore.list_namespaces() if one.name in ("one", "two", "three", "four", "five")))
+print(json.dumps(noted))
+"""
+
+
+def test_a_lost_connection_is_made_again(cluster, tmp_path):
+    """Between two statements; a write or a transaction that loses it fails, and none of it is done."""
+    found = python(LOST, tmp_path, ADDRESS=database(cluster), **cluster.environment)
+    assert found == [
+        ["read", True], ["write", "one"], ["turn", "two"], ["many", "again"], ["lost in a transaction"], ["and not continued"],
+        ["a write is not repeated"], ["a read is repeated once"], [["one", "two"]],
+    ]  # fmt: skip
+
+
+MADE = """
+import json, os
+from dcfs.datachain import Metastore
+metastore = Metastore(os.environ["ADDRESS"])
+print(json.dumps(metastore.db.execute(metastore._projects_base_query()).fetchall() != []))
+"""
+
+
+def test_tables_and_listings_are_made_together(cluster, tmp_path):
+    """Whoever is killed between the tables and the project of listings leaves neither; what is missing is made, whoever made the rest."""
+    address = database(cluster)
+    name = address.rsplit("/", 1)[1]
+    sql = lambda text: cluster.postgres.sql(text, database=name)  # noqa: E731
+    killed = MADE.replace("metastore =", "Metastore.create_project = lambda *_, **__: os._exit(9)\nmetastore =", 1)
+    assert python(killed, tmp_path, ADDRESS=address, **cluster.environment) == ""
+    assert sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0\n"
+    assert python(MADE, tmp_path, ADDRESS=address, **cluster.environment) is True
+    listings = "SELECT n.name, p.name FROM projects p JOIN namespaces n ON n.id = p.namespace_id"
+    made = sql(listings)
+    assert made == "system|listing\n"
+    for lost in ("DELETE FROM projects", "DELETE FROM projects; DELETE FROM namespaces", "DROP TABLE checkpoint_events"):
+        sql(lost)
+        assert python(MADE, tmp_path, ADDRESS=address, **cluster.environment) is True
+        assert sql(listings) == made, lost
 
 
 WRONG = {

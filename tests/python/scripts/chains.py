@@ -46,6 +46,21 @@ chain = dc.read_values(
     output=KINDS,
 ).save("kinds")
 other = dc.read_values(k=[1, 9], q=["one", "nine"])
+# More groups than one thread makes, and ties.
+crowd = dc.read_values(
+    n=list(range(3000)), key=[None if n % 997 == 5 else f"{n * 7919 % 1009:x}" for n in range(3000)], part=[n % 3 for n in range(3000)],
+    output={"n": int, "key": Optional[str], "part": int},
+).save("crowd")  # fmt: skip
+
+
+def saved(name, chain, *columns):
+    """The rows of a saved chain, in its own order."""
+    chain.save(name)
+    return dc.read_dataset(name).to_list(*columns)
+
+
+def crowds():
+    return crowd.group_by(total=func.sum("n"), n=func.count(), partition_by="key")
 
 
 def plain(value):
@@ -91,6 +106,18 @@ CASES = {
         ).save("groups").to_list("yes", "n", "total", "mean", "least", "known")
     ),
     "collected": lambda: sorted((yes, sorted(all)) for yes, all in chain.group_by(all=func.collect("k"), partition_by="yes").save("collected").to_list("yes", "all")),
+    "groups in an order": lambda: saved("sorted_groups", crowds().order_by("n"), "key", "n", "total"),
+    "groups in an order of two": lambda: saved("sorted_twice", crowds().order_by("n", "total", descending=True), "key", "total"),
+    "groups in the order of a sum": lambda: saved("sorted_sums", crowds().order_by(C("total") % 7), "key", "total"),
+    "groups in no order": lambda: saved("unsorted_groups", crowds(), "key", "n"),
+    "groups by two": lambda: saved("two_keys", crowd.group_by(most=func.max("n"), partition_by=("part", "key")), "part", "key", "most"),
+    "groups read": lambda: [crowds().to_list("key", "n"), crowds().limit(3).to_list("key"), crowds().order_by("n").limit(40).to_list("key", "n")],
+    "first groups": lambda: saved("first_groups", crowds().order_by("n", "total", descending=True).offset(5).limit(40), "key", "n"),
+    "groups with more": lambda: saved("more_groups", crowds().mutate(twice=C("total") * 2).filter(C("n") > 2), "key", "twice"),
+    "groups with more in an order": lambda: saved("sorted_more", crowds().mutate(twice=C("total") * 2).order_by("n"), "key", "n", "twice"),
+    "groups read in an order": lambda: crowds().mutate(twice=C("total") * 2).order_by("n").offset(3).limit(500).to_list("key", "n", "twice"),
+    "distinct in an order": lambda: saved("sorted_distinct", crowd.distinct("key").order_by("key", descending=True), "key"),
+    "distinct saved": lambda: saved("saved_distinct", crowd.select("part", "key").distinct("part", "key"), "part", "key"),
     "windows": lambda: chain.mutate(r=func.row_number().over(func.window(partition_by="yes", order_by="k"))).order_by("k", "s").to_list("k", "yes", "r"),
     "whole": lambda: (chain.count(), chain.sum("k"), chain.avg("f"), chain.max("k"), chain.min("f")),
     "map": lambda: chain.map(long=lambda s: len(s), output=int, params="s").save("mapped").to_list("s", "long"),

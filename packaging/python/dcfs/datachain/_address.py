@@ -10,10 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 from datachain.error import DataChainError
 
+SSL_MODES = {"disable": False, "require": True, "verify-ca": True, "verify-full": True}
+"""Whether PostgreSQL is reached over TLS."""
+
 
 @dataclass(frozen=True)
 class Server:
-    """One database of a server. `secure` is TLS."""
+    """One database of a server. `secure` is TLS, which always checks the server's certificate and host name."""
 
     host: str
     port: int
@@ -51,9 +54,12 @@ def metastore(uri: str) -> Server:
         return metastore(inner)
     if scheme not in ("postgresql", "postgres"):
         raise _wrong(uri, "it does not begin with `postgresql://`")
-    if unknown := options.keys() - {"sslmode"}:
-        raise _wrong(uri, f"its only option is `sslmode`, not `{unknown.pop()}`")
-    secure = options.get("sslmode", "disable" if _is_loopback(server.host) else "require") != "disable"
+    secure = not _is_loopback(server.host)
+    for name, value in options.items():
+        if name != "sslmode" or value not in SSL_MODES:
+            # The value may be a password.
+            raise _wrong(uri, f"the metastore's options are `sslmode=disable` and `sslmode=require`, not this `{name}`")
+        secure = SSL_MODES[value]
     return Server(server.host, server.port or 5432, server.database or "datachain", server.user, secure)
 
 
@@ -98,4 +104,4 @@ def _is_loopback(host: str) -> bool:
 def _wrong(uri: str, why: str) -> DataChainError:
     """Without anything that may be a password."""
     scheme, _, rest = uri.partition("://")
-    return DataChainError(f"`{scheme}://{rest.rpartition('@')[2].partition('?')[0]}` is no address of a catalog: {why}")
+    return DataChainError(f"`{scheme}://{rest.rpartition('@')[2].partition('?')[0]}` is not the address of a catalog: {why}")

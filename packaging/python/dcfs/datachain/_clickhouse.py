@@ -16,6 +16,7 @@ from datachain.sql.types import Binary
 from sqlalchemy.sql.elements import ClauseElement
 
 from . import _address as address
+from . import _trust as trust
 from . import _values as values
 from ._dialect import Dialect
 from ._rows import Rows
@@ -63,6 +64,8 @@ class ClickHouseEngine(DatabaseEngine):
                     password=address.clickhouse_password(),
                     database=server.database,
                     interface="https" if server.secure else "http",
+                    verify=True,
+                    ca_cert=trust.bundle() if server.secure else None,
                     autogenerate_session_id=False,
                     client_name="dcfs",
                     connect_timeout=10,

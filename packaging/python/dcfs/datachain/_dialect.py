@@ -46,7 +46,7 @@ class Preparer(IdentifierPreparer):
 
 
 class Types(GenericTypeCompiler):
-    """Of casts."""
+    """The types that casts name."""
 
     def process(self, type_: Any, **kw: Any) -> str:
         plain = values.plain_type(type_)
@@ -87,7 +87,7 @@ class Compiler(SQLCompiler):
         name = func.name.lower()
         packages = getattr(func, "packagenames", ())
         if not packages and name in OTHERWISE:
-            raise CompileError(f"`{name}` is another in ClickHouse: {OTHERWISE[name]}")
+            raise CompileError(f"`{name}` differs in ClickHouse: {OTHERWISE[name]}")
         if not packages and name in RENAMED:
             return f"{RENAMED[name]}{self.function_argspec(func, **kw)}"
         if not packages and name == "length":
@@ -102,7 +102,7 @@ class Compiler(SQLCompiler):
         return self._quotient(binary.left, binary.right, **kw)
 
     def visit_floordiv_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
-        raise CompileError("`//` is another in ClickHouse: use `map` with a function of Python")
+        raise CompileError("`//` differs in ClickHouse: use `map` with a function of Python")
 
     def _quotient(self, left: Any, right: Any, **kw: Any) -> str:
         """NULL by zero, and where it would be no number."""
@@ -149,12 +149,12 @@ class Compiler(SQLCompiler):
         rest = [value for value in listed if value is not None]
         left = self._inner(binary.left, **kw)
         if not rest:
-            told = "false" if word == "IN" else "true"
+            member = "false" if word == "IN" else "true"
         else:
-            told = f"{left} {word} ({', '.join(self._bound(value) for value in rest)})"
+            member = f"{left} {word} ({', '.join(self._bound(value) for value in rest)})"
         if len(rest) < len(listed):
-            told = f"({told} {'OR' if word == 'IN' else 'AND'} NULL)"
-        return f"({told})"
+            member = f"({member} {'OR' if word == 'IN' else 'AND'} NULL)"
+        return f"({member})"
 
     # Patterns.
 

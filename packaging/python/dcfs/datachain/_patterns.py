@@ -18,7 +18,7 @@ except ImportError:  # Python 3.10
     import sre_parse as parser  # type: ignore[no-redef]
 
 SPACES = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
-"""What `str.isspace` takes for a space."""
+"""The characters that `str.isspace` counts as spaces."""
 
 CLASSES = {
     tokens.CATEGORY_DIGIT: (r"\p{Nd}", r"\P{Nd}"),
@@ -34,7 +34,7 @@ OPPOSITES = {
 }
 
 MOST_REPEATS = 1000
-"""Of RE2."""
+"""The limit of RE2."""
 
 WIDEST_FOLDED = 256
 """Characters of a range whose other case is looked for."""

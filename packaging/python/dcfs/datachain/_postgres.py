@@ -16,16 +16,35 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.schema import CreateTable, DropTable
 
 from . import _address as address
+from . import _trust as trust
 from ._rows import Rows
 
 TURN = 0x64636673
 """The number under which writers of `dcfs` take turns ("dcfs")."""
+
+SYSTEM_AUTHORITIES = 160000
+"""The version of libpq that takes `system` for a file of authorities."""
+
+ENDED = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.IdleSessionTimeout)
+"""Errors by which a server ends a session."""
+
+
+def _tls(server: address.Server) -> dict[str, str]:
+    """The options of libpq that mean what `dcfs` does: a certificate is always checked, and so is its host name."""
+    if not server.secure:
+        return {"sslmode": "disable"}
+    authorities = trust.bundle()
+    if authorities is None and psycopg.pq.version() < SYSTEM_AUTHORITIES:
+        raise DataChainError("this libpq reads certificate authorities only from one file: set SSL_CERT_FILE instead of SSL_CERT_DIR")
+    return {"sslmode": "verify-full", "sslrootcert": authorities or "system"}
 
 
 class PostgresEngine(DatabaseEngine):
     """One database. JSON is text, as DataChain reads it in SQLite; times are in UTC.
 
     The connection is made when it is first needed, and again after `close` or when it was lost between two statements.
+    Only a statement shows that it was lost: a read is then repeated once, and a write or a transaction is preceded by a
+    read. If the connection is lost during a write or in a transaction, the error is raised, and nothing is repeated.
     """
 
     dialect: ClassVar[Any] = PGDialect_psycopg()
@@ -35,10 +54,12 @@ class PostgresEngine(DatabaseEngine):
         self.server = address.metastore(uri)
         self.metadata = sa.MetaData()
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._transactions = 0
 
     @property
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is None or self._connection.closed:
+        # The rest of a transaction never goes to another session.
+        if self._connection is None or (self._connection.closed and not self._transactions):
             server = self.server
             try:
                 self._connection = psycopg.connect(
@@ -46,7 +67,8 @@ class PostgresEngine(DatabaseEngine):
                     port=server.port,
                     dbname=server.database,
                     user=server.user,
-                    sslmode="require" if server.secure else "disable",
+                    gssencmode="disable",
+                    **_tls(server),
                     application_name="datachain",
                     connect_timeout=10,
                     options="-c timezone=UTC",
@@ -80,8 +102,13 @@ class PostgresEngine(DatabaseEngine):
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        self._revive()
         with self.connection.transaction():
-            yield self.connection
+            self._transactions += 1
+            try:
+                yield self.connection
+            finally:
+                self._transactions -= 1
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -94,10 +121,36 @@ class PostgresEngine(DatabaseEngine):
         return self.execute_str(*self.compile_to_args(query))
 
     def execute_str(self, sql: str, parameters: Any = None) -> Rows:
+        if not sql.startswith("SELECT"):
+            self._revive()
+            return self._execute(sql, parameters)
+        try:
+            return self._execute(sql, parameters)
+        except psycopg.OperationalError as error:
+            if not self._closes(error):
+                raise
+            return self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: Any) -> Rows:
         cursor = self.connection.execute(sql, parameters)  # type: ignore[arg-type]
         return Rows(cursor.fetchall() if cursor.description else (), cursor.rowcount)
 
+    def _revive(self) -> None:
+        """Connects again if the connection was lost since the last statement, unless in a transaction."""
+        if self._connection is not None and not self._transactions:
+            self.execute_str("SELECT 1")
+
+    def _closes(self, error: psycopg.OperationalError) -> bool:
+        """Closes the connection if an error ended it, unless in a transaction; whether it did."""
+        if self._transactions or self._connection is None:
+            return False
+        if not self._connection.closed and not isinstance(error, ENDED):
+            return False
+        self.close()
+        return True
+
     def executemany(self, sql: str, params: Any) -> None:
+        self._revive()
         with self.connection.cursor() as cursor:
             cursor.executemany(sql, params)  # type: ignore[arg-type]
 

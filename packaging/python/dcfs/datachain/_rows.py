@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Rows(Iterator[tuple[Any, ...]]):
-    """All rows of an answer, and how many rows a statement changed, where that is told."""
+    """All rows of an answer, and how many rows a statement changed; -1 if unknown."""
 
     def __init__(self, rows: Sequence[Sequence[Any]] = (), rowcount: int = -1) -> None:
         self.rowcount = rowcount

@@ -65,20 +65,29 @@ class Metastore(AbstractDBMetastore):
         ]
 
     def _init_tables(self) -> None:
-        """Makes the tables in an empty database; elsewhere they have to be those of this DataChain."""
-        lacking = [table for table in self._tables if not self.db.has_table(table.name)]
-        if lacking:
-            with self.db.turn():
-                for table in lacking:
-                    self._create(table)
-        for table in self._tables:
-            if lost := {column.name for column in table.columns} - self.db.columns(table.name):
-                raise OutdatedDatabaseSchemaError(
-                    f"the table `{table.name}` of {self.db.server.database} has no column `{min(lost)}`: an older DataChain made it"
-                )
-        if lacking:
+        """Makes the tables and the project of listings where they are missing, all or none; tables that exist have to be those of this DataChain."""
+        missing = [table for table in self._tables if not self._exists(table)]
+        if not missing and self._has_listings():
+            return
+        with self.db.turn():
+            for table in missing:
+                self._create(table)
             namespace = self.create_namespace(Namespace.system(), "System namespace", validate=False)
             self.create_project(namespace.name, Project.listing(), "Listing project", validate=False)
+
+    def _exists(self, table: Table) -> bool:
+        """Whether there is such a table, which then has every column."""
+        columns = self.db.columns(table.name)
+        if columns and (lost := {column.name for column in table.columns} - columns):
+            raise OutdatedDatabaseSchemaError(
+                f"the table `{table.name}` of {self.db.server.database} has no column `{min(lost)}`: an older DataChain made it"
+            )
+        return bool(columns)
+
+    def _has_listings(self) -> bool:
+        """Whether there is the project of listings, in the system's namespace."""
+        is_it = (self._namespaces.c.name == Namespace.system()) & (self._projects.c.name == Project.listing())
+        return bool(self.db.execute(self._projects_base_query().where(is_it)).fetchall())
 
     def _create(self, table: Table) -> None:
         for column in table.columns:

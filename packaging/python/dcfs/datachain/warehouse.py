@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import sqlalchemy as sa
@@ -129,16 +130,10 @@ class Warehouse(AbstractWarehouse):
 
     def _numbered(self, query: Select[Any]) -> Select[Any]:
         """The same rows with new ids."""
-        kept = [column for column in query.selected_columns if column.name != "sys__id"]
-        is_plain = isinstance(query, Select) and not query._distinct and not query._group_by_clause.clauses
-        if not is_plain:
-            inner = query.with_only_columns(*kept) if isinstance(query, Select) and not query._distinct else query
-            source = inner.subquery()
-            order = [source.c.sys__id] if "sys__id" in source.c else []
-            columns = [column for column in source.c if column.name != "sys__id"]
-            # Groups have no order of their own, but the numbers must not depend on how many threads made them.
-            number = sa.func.row_number().over(order_by=order or None)
-            return sa.select(sa.cast(number, dct.UInt64()).label("sys__id"), *columns)
+        if not isinstance(query, Select):
+            query = sa.select(*query.subquery().c)
+        query, columns = self._flat(query)
+        kept = [column for column in columns if column.name != "sys__id"]
         order = list(query._order_by_clauses)
         if (own := query.selected_columns.get("sys__id")) is not None:
             order.append(own)
@@ -154,6 +149,41 @@ class Warehouse(AbstractWarehouse):
             numbered = numbered.where(place <= first + most)
         return numbered
 
+    def _flat(self, query: Select[Any]) -> tuple[Select[Any], list[Any]]:
+        """The same rows in the same order, without groups, and the columns of `query` among those of the result.
+
+        Groups have an order as in SQLite: the one asked for, then that of their keys, with NULL first.
+        """
+        columns = list(query.selected_columns)
+        keys = list(query._distinct_on or query._group_by_clause.clauses)
+        if not keys and (query._distinct or ("sys__id" not in query.selected_columns and _is_of_groups(query))):
+            keys = columns
+        if not keys:
+            return query, columns
+        names = {column.name for column in columns}
+        hidden: list[Any] = []
+
+        def name_of(expression: Any) -> str:
+            """The name of a column with the values of an expression, which is added if there is none."""
+            if isinstance(expression, (sa.Label, sa.sql.elements.ColumnClause)) and expression.name in names:
+                return expression.name
+            hidden.append(expression.label(f"{NUMBERED}{len(hidden)}"))
+            return hidden[-1].name
+
+        order = [_parts(clause) for clause in query._order_by_clauses]
+        by_keys = [(_parts(key)[0], [sa.nulls_first]) for key in keys]
+        named = [(name_of(expression), modifiers) for expression, modifiers in order + by_keys]
+        inner = query.limit(None).offset(None).add_columns(*hidden)
+        if not query._distinct:
+            inner = inner.order_by(None)
+        elif order and (own := query.selected_columns.get("sys__id")) is not None:
+            # The order also decides which of the rows with one key is kept.
+            inner = inner.order_by(own)
+        source = inner.subquery()
+        clauses = [reduce(lambda clause, modify: modify(clause), modifiers, source.c[name]) for name, modifiers in named]
+        flat = sa.select(*source.c).order_by(*clauses).limit(query._limit).offset(query._offset)
+        return flat, [source.c[column.name] for column in columns]
+
     # Rows out of tables.
 
     def normalize_limit_offset(self, query: Any) -> Any:
@@ -163,10 +193,13 @@ class Warehouse(AbstractWarehouse):
         return self._ordered(query)
 
     def _ordered(self, query: Any) -> Any:
-        """With ids as the last key of the order, where rows have them."""
-        own = query.selected_columns.get("sys__id")
-        if own is None or not isinstance(query, Select) or query._group_by_clause.clauses or query._distinct:
+        """With ids as the last key of the order, where rows have them; groups in their order."""
+        if not isinstance(query, Select) or query._distinct:
             return query
+        own = query.selected_columns.get("sys__id")
+        if own is None or query._group_by_clause.clauses:
+            flat, columns = self._flat(query)
+            return flat.with_only_columns(*columns)
         if any(one is own or getattr(one, "name", None) == "sys__id" for one in query._order_by_clauses):
             return query
         return query.order_by(own)
@@ -232,6 +265,39 @@ class Warehouse(AbstractWarehouse):
     def create_pre_udf_table(self, query: Select[Any], name: str) -> sa.Table:
         columns = [sa.Column(column.name, column.type) for column in query.selected_columns]
         return self.create_table_from_query(name, query, create_fn=lambda made: self.create_udf_table(columns, name=made))
+
+
+MODIFIERS: dict[Any, Callable[[Any], Any]] = {
+    sa.sql.operators.asc_op: sa.asc,
+    sa.sql.operators.desc_op: sa.desc,
+    sa.sql.operators.nulls_first_op: sa.nulls_first,
+    sa.sql.operators.nulls_last_op: sa.nulls_last,
+}
+
+
+def _parts(clause: Any) -> tuple[Any, list[Any]]:
+    """The expression of a clause of ORDER BY, and what is applied to it, from the inside out."""
+    modifiers: list[Any] = []
+    while True:
+        if isinstance(clause, sa.sql.elements.UnaryExpression) and clause.modifier in MODIFIERS:
+            modifiers.insert(0, MODIFIERS[clause.modifier])
+        elif isinstance(clause, sa.sql.elements._textual_label_reference):
+            return sa.column(clause.element), modifiers
+        elif not isinstance(clause, sa.sql.elements._label_reference):
+            return clause, modifiers
+        clause = clause.element
+
+
+def _is_of_groups(query: Any) -> bool:
+    """Whether rows are made of groups, through any number of subqueries that have no order."""
+    while isinstance(query, Select):
+        if query._group_by_clause.clauses:
+            return True
+        source, *more = {*query._from_obj, *query.columns_clause_froms} or [None]
+        query = source.element if isinstance(source, sa.Subquery) and not more else None
+        if isinstance(query, Select) and query._order_by_clauses:
+            return False
+    return False
 
 
 def register() -> None:
