@@ -11,7 +11,7 @@
 //! | [`mod@parquet`], [`footer`] | Parquet as records; its footer, before anything is built from it |
 //! | [`mod@xml`], [`labels`] | elements of XML, and label files of the field, as records |
 //! | [`names`] | the names of classes beside YOLO's labels |
-//! | [`types`], [`column`], [`kinds`] | finds the types that hold the values seen |
+//! | [`types`], [`mod@column`], [`kinds`] | finds the types that hold the values seen |
 //! | [`recipe`], [`delta`] | what a version remembers of its files; which of them are read again |
 
 mod column;
