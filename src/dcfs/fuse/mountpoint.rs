@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{AccessFlags, access, geteuid};
@@ -20,6 +22,9 @@ pub(super) const DEVICE: &str = "/dev/fuse";
 
 /// The file in which an administrator allows `allow_other`.
 const FUSE_CONF: &str = "/etc/fuse.conf";
+
+/// How long others may look at a mount before it counts as in use: `df`, `dcfs status`, indexers of files.
+const GLANCE: Duration = Duration::from_millis(400);
 
 /// Why nothing was mounted, or unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +178,7 @@ pub fn unmount(given: &Path, force: bool) -> Result<PathBuf, Error> {
     match mounts::health(&path) {
         _ if force => detach(&path, true)?,
         Health::Dead => detach(&path, true)?,
-        Health::Alive => detach(&path, false)?,
+        Health::Alive => detach_soon(&path)?,
         Health::Stuck => return Err(Error::Stuck(shown(given))),
     }
     Ok(path)
@@ -240,6 +245,17 @@ fn not_mounted(path: &Path) -> Result<(), Error> {
             Err(Error::OtherMount { path: shown(path), fstype: mount.fstype })
         }
         _ => Ok(()),
+    }
+}
+
+/// Unmounts, and tries again for [`GLANCE`] while the mount is in use.
+fn detach_soon(path: &Path) -> Result<(), Error> {
+    let since = Instant::now();
+    loop {
+        match detach(path, false) {
+            Err(Error::InUse(_)) if since.elapsed() < GLANCE => thread::sleep(GLANCE / 20),
+            other => return other,
+        }
     }
 }
 
