@@ -254,12 +254,12 @@ def test_a_refresh_reads_what_changed(home):
 
 def test_killed_at_any_moment_a_load_leaves_nothing_half(home, dcfs):
     for part in range(8):
-        home.write(f"p/{part}.csv", "name,n\n" + "".join(f"row {n},{n}\n" for n in range(40_000)))
+        home.write(f"p/{part}.csv", "name,n\n" + "".join(f"row {n},{n}\n" for n in range(10_000)))
     home.ok("p", "--delta")
     whole = home.rows()
     draw = random.Random(5)
     for part in range(4):
-        home.write(f"p/{part}.csv", "name,n\nx,1\n" + "".join(f"row {n},{n}\n" for n in range(40_000)))
+        home.write(f"p/{part}.csv", "name,n\nx,1\n" + "".join(f"row {n},{n}\n" for n in range(10_000)))
     command = [mounts.DCFS, "load", "p", "--as", "d", "--delta"]
     kills = 0
     for wait in (0.01, 0.05, 0.2, 0.4, 0.8):
