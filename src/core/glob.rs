@@ -68,12 +68,17 @@ impl Glob {
     }
 }
 
+/// Whether `text` may name several things.
+pub fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
 /// Splits `text` before the first segment with a wildcard: the folder, without its slash, and the
 /// pattern.
 pub fn split(text: &str) -> (&str, Option<&str>) {
     let mut start = 0;
     for segment in text.split('/') {
-        if segment.contains(['*', '?', '[', '{']) {
+        if is_pattern(segment) {
             return (
                 text[..start].strip_suffix('/').unwrap_or(&text[..start]),
                 Some(&text[start..]),

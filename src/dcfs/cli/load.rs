@@ -275,7 +275,7 @@ impl Load {
     fn beside(&self) -> Option<PathBuf> {
         let text = self.files.first()?;
         let name = text.to_str()?;
-        match text.exists() || !load::is_pattern(name) {
+        match text.exists() || !glob::is_pattern(name) {
             _ if fetched::is_address(name) => None,
             true => Some(text.clone()),
             false => {

@@ -43,7 +43,7 @@ use kinds::Value;
 pub use labels::{Classes, classes};
 use recipe::{Known, LOAD, Recipe};
 pub use records::{Format, Reading};
-pub use sources::{SourceFile, endings, formats, is_pattern, local};
+pub use sources::{SourceFile, endings, formats, local};
 use types::Columns;
 
 /// Rows, or ranges of them, written at a time.

@@ -134,7 +134,7 @@ pub fn local(text: &Path, endings: &[&str]) -> Result<Vec<SourceFile>> {
             let file = SourceFile::local(text.to_owned(), None, &found);
             vec![file.map_err(|cause| unread(text, cause))?]
         }
-        Err(cause) => match text.to_str().filter(|text| is_pattern(text)) {
+        Err(cause) => match text.to_str().filter(|text| glob::is_pattern(text)) {
             Some(pattern) => matched(pattern)?,
             None => return Err(unread(text, cause).into()),
         },
@@ -156,11 +156,6 @@ pub fn formats(folder: &Path) -> Result<HashSet<(Format, u8)>> {
         all.insert(format);
     }
     Ok(all)
-}
-
-/// Whether a text may name several files.
-pub fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '[', '{'])
 }
 
 /// The files that a pattern matches.
