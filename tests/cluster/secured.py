@@ -1,6 +1,8 @@
 """TLS in front of a server: a certificate of an authority of ours, for `localhost`."""
 
 import contextlib
+import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -23,7 +25,6 @@ def proxy(folder, port):
     """A port that speaks TLS and passes on to `port`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    listener = socket.create_server(("127.0.0.1", 0))
 
     def pump(source, sink):
         with contextlib.suppress(OSError):
@@ -41,6 +42,15 @@ def proxy(folder, port):
                 pump(client, server)
                 back.join()
 
+    with listening(serve) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def listening(serve):
+    """A port whose connections `serve` gets, each in a thread of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
     def accept():
         with contextlib.suppress(OSError):
             while True:
@@ -51,3 +61,14 @@ def proxy(folder, port):
         yield listener.getsockname()[1]
     finally:
         listener.close()
+
+
+def speak_tls(postgres, folder):
+    """Gives a running PostgreSQL the certificate in a folder."""
+    data = postgres.folder / "data"
+    for name, source in [("server.crt", "server.pem"), ("server.key", "server.key")]:
+        shutil.copy(folder / source, data / name)
+        (data / name).chmod(0o600)
+        os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
+    postgres.sql("ALTER SYSTEM SET ssl = on")
+    postgres.sql("SELECT pg_reload_conf()")

@@ -239,6 +239,13 @@ class Cluster:
         metastore = f"postgresql://{names}@{self.postgres.authority}/datachain"
         return f"clickhouse://{user}@{self.clickhouse.authority}/datachain?metastore={metastore}"
 
+    def database(self, kind):
+        """The address of a catalog with nothing in it yet, in a fresh database of both, to write to."""
+        name = f"{kind}{time.monotonic_ns()}"
+        self.clickhouse.ask(f"CREATE DATABASE {name}")
+        self.postgres.sql(f"CREATE DATABASE {name}", database="postgres")
+        return f"clickhouse://dcfs@{self.clickhouse.authority}/{name}?metastore=postgresql://datachain@{self.postgres.authority}/{name}"
+
     @property
     def environment(self):
         """The passwords, in the places where dcfs looks for them."""

@@ -6,6 +6,8 @@ import socket
 import struct
 import threading
 
+import secured
+
 
 @contextlib.contextmanager
 def clickhouse(version):
@@ -36,7 +38,6 @@ def clickhouse(version):
 @contextlib.contextmanager
 def postgres(version):
     """A server that lets everybody in and says its version: its port, and what it was asked behind that."""
-    listener = socket.create_server(("127.0.0.1", 0))
     asked = []
 
     def message(kind, body):
@@ -59,13 +60,5 @@ def postgres(version):
                     asked.append(body)
                     client.sendall(message(b"E", b"SERROR\0C42601\0Msyntax error\0\0") + message(b"Z", b"I"))
 
-    def accept():
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1], asked
-    finally:
-        listener.close()
+    with secured.listening(serve) as port:
+        yield port, asked

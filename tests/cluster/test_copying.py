@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import sqlite3
-import time
 
 import pytest
 
@@ -28,10 +27,7 @@ def dcfs(tmp_path, own):
 
 @pytest.fixture
 def empty(own):
-    name = f"empty{time.monotonic_ns()}"
-    own.clickhouse.ask(f"CREATE DATABASE {name}")
-    own.postgres.sql(f"CREATE DATABASE {name}", database="postgres")
-    return f"clickhouse://dcfs@{own.clickhouse.authority}/{name}?metastore=postgresql://datachain@{own.postgres.authority}/{name}"
+    return own.database("empty")
 
 
 def told(dcfs, catalog):

@@ -1,7 +1,5 @@
 """A catalog on servers that are away, refuse, or contain something else: clear errors, and nothing incomplete."""
 
-import os
-import shutil
 import threading
 import time
 
@@ -183,13 +181,7 @@ def test_tls_is_checked_on_both_ways(catalog, tmp_path):
     cluster = servers.Cluster(tmp_path / "cluster").start()
     try:
         copied.copy(catalog, cluster)
-        data = cluster.postgres.folder / "data"
-        for name, source in [("server.crt", "server.pem"), ("server.key", "server.key")]:
-            shutil.copy(folder / source, data / name)
-            (data / name).chmod(0o600)
-            os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
-        cluster.postgres.sql("ALTER SYSTEM SET ssl = on")
-        cluster.postgres.sql("SELECT pg_reload_conf()")
+        secured.speak_tls(cluster.postgres, folder)
         with secured.proxy(folder, cluster.clickhouse.port) as port:
             names = f"postgresql://datachain@localhost:{cluster.postgres.port}/datachain"
             plain = f"clickhouse://reader@{cluster.clickhouse.authority}/datachain?metastore={names}"

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,6 @@ FILTERS = 250
 
 ARITHMETIC = re.compile(r" [-+*] |\(-[CFs(]")
 """Sums, differences, products and negatives of 64 bits: beyond them SQLite goes on with floats, ClickHouse begins anew."""
-
-
-def database(cluster):
-    """A fresh database on both servers: its address."""
-    name = f"python{time.monotonic_ns()}"
-    cluster.clickhouse.ask(f"CREATE DATABASE {name}")
-    cluster.postgres.sql(f"CREATE DATABASE {name}", database="postgres")
-    return f"clickhouse://dcfs@{cluster.clickhouse.authority}/{name}?metastore=postgresql://datachain@{cluster.postgres.authority}/{name}"
 
 
 def tables(cluster, address):
@@ -68,7 +59,7 @@ def chains(catalog, cluster, home, files, tmp_path_factory):
             shutil.copytree(catalog / ".datachain", folder / ".datachain")
             address, environment = folder, {}
         else:
-            address = database(cluster)
+            address = cluster.database("python")
             home.ok("catalog", "copy", catalog, address)
             environment = datachain_there.environment(address)
         process = datachain_runs.start(
@@ -119,7 +110,7 @@ def test_a_mount_shows_what_datachain_saved(chains, home, files, tmp_path):
 
 def test_filters_mean_what_they_mean_in_sqlite(catalog, cluster, home, tmp_path):
     """Random ones over awkward values: the same rows, or an error that says what to do."""
-    address = database(cluster)
+    address = cluster.database("python")
     home.ok("catalog", "copy", catalog, address)
     answers = []
     for where in (None, address):
@@ -158,7 +149,7 @@ def test_values_come_back(cluster, home, tmp_path):
     def program(*words):
         return json.loads(subprocess.run([PROGRAM, *map(str, words)], check=True, capture_output=True, text=True, encoding="utf-8").stdout)
 
-    here, back, address = tmp_path / "here", tmp_path / "back", database(cluster)
+    here, back, address = tmp_path / "here", tmp_path / "back", cluster.database("python")
     file = here / ".datachain" / "db"
     file.parent.mkdir(parents=True)
     wanted = {f"drawn_{seed}": leveled(program("write", file, seed, f"drawn_{seed}")) for seed in range(ROUNDS)}
@@ -174,7 +165,7 @@ def test_values_come_back(cluster, home, tmp_path):
 
 def test_datachain_reads_what_dcfs_saved(cluster, home, files, tmp_path):
     """Into servers on which there was nothing, by dcfs; then on top of it, by DataChain; then by dcfs again."""
-    address = database(cluster)
+    address = cluster.database("python")
     home.ok("index", files, "--catalog", address, "--save", "files")
     home.ok("save", "files", "--where", "file.size > 2", "--as", "large", "--catalog", address)
     count = ["--", "sh", "-c", "wc -c < \"$1\"", "sh", "{}"]
@@ -188,7 +179,7 @@ def test_datachain_reads_what_dcfs_saved(cluster, home, files, tmp_path):
 
 def test_an_empty_database_is_made_by_datachain(cluster, home, tmp_path):
     """Its tables are those that dcfs works with."""
-    address = database(cluster)
+    address = cluster.database("python")
     datachain_there.run("few", tmp_path, address)
     home.ok("save", "few", "--where", "file.path like \"%/1.txt\"", "--as", "ones", "--catalog", address)
     assert home.ok("count", "ones", "--catalog", address).strip() == "3"
@@ -198,7 +189,7 @@ def test_an_empty_database_is_made_by_datachain(cluster, home, tmp_path):
 
 
 def test_two_writers_take_two_numbers(cluster, home, tmp_path):
-    address = database(cluster)
+    address = cluster.database("python")
     datachain_there.run("few", tmp_path, address)
     options = {"environment": datachain_there.environment(address), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Scripts of two names: a second run of one goes on from the first, and saves nothing that the first saved.
@@ -219,7 +210,7 @@ def test_two_writers_take_two_numbers(cluster, home, tmp_path):
 
 
 def test_gc_drops_nothing_of_dcfs(cluster, home, tmp_path):
-    address = database(cluster)
+    address = cluster.database("python")
     datachain_there.run("few", tmp_path, address)
     home.ok("save", "few", "--as", "kept", "--catalog", address)
     name = address.split("?")[0].rsplit("/", 1)[1]
@@ -259,17 +250,6 @@ print(json.dumps(engine.execute_str("SELECT 1").fetchall()))
 """
 
 
-def speak_tls(postgres, folder):
-    """Gives a running server the certificate in a folder."""
-    data = postgres.folder / "data"
-    for name, source in [("server.crt", "server.pem"), ("server.key", "server.key")]:
-        shutil.copy(folder / source, data / name)
-        (data / name).chmod(0o600)
-        os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
-    postgres.sql("ALTER SYSTEM SET ssl = on")
-    postgres.sql("SELECT pg_reload_conf()")
-
-
 def test_certificates_are_checked(tmp_path):
     """Of both servers: certificates of the authorities that dcfs trusts are accepted, and no others, whatever `sslmode` says."""
     folder = secured.certificates(tmp_path)
@@ -284,7 +264,7 @@ def test_certificates_are_checked(tmp_path):
         return python(CONNECT.format(engine=engine, address=address), tmp_path, **cluster.environment, **environment)
 
     try:
-        speak_tls(cluster.postgres, folder)
+        secured.speak_tls(cluster.postgres, folder)
         names = f"postgresql://datachain@localhost:{cluster.postgres.port}/datachain"
         for mode in ("require", "verify-ca", "verify-full"):
             assert "certificate verify failed" in asked("PostgresEngine", f"{names}?sslmode={mode}"), mode
@@ -404,7 +384,7 @@ print(json.dumps(noted))
 
 def test_a_lost_connection_is_made_again(cluster, tmp_path):
     """Between two statements; a write or a transaction that loses it fails, and none of it is done."""
-    found = python(LOST, tmp_path, ADDRESS=database(cluster), **cluster.environment)
+    found = python(LOST, tmp_path, ADDRESS=cluster.database("python"), **cluster.environment)
     assert found == [
         ["read", True], ["write", "one"], ["turn", "two"], ["many", "again"], ["lost in a transaction"], ["and not continued"],
         ["a write is not repeated"], ["a read is repeated once"], [["one", "two"]],
@@ -421,7 +401,7 @@ print(json.dumps(metastore.db.execute(metastore._projects_base_query()).fetchall
 
 def test_tables_and_listings_are_made_together(cluster, tmp_path):
     """Whoever is killed between the tables and the project of listings leaves neither; what is missing is made, whoever made the rest."""
-    address = database(cluster)
+    address = cluster.database("python")
     name = address.rsplit("/", 1)[1]
     sql = lambda text: cluster.postgres.sql(text, database=name)  # noqa: E731
     killed = MADE.replace("metastore =", "Metastore.create_project = lambda *_, **__: os._exit(9)\nmetastore =", 1)
@@ -458,7 +438,7 @@ def test_a_wrong_address_is_told(case, tmp_path):
 
 
 def test_a_wrong_password_is_told(cluster, tmp_path):
-    environment = datachain_there.environment(database(cluster)) | {"CLICKHOUSE_PASSWORD": "wrong"}
+    environment = datachain_there.environment(cluster.database("python")) | {"CLICKHOUSE_PASSWORD": "wrong"}
     process = datachain_runs.start(datachain_runs.SCRIPTS / "few.py", tmp_path, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0 and "ClickHouse at 127.0.0.1" in errors and "password" in errors, errors[-2000:]

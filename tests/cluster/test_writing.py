@@ -129,10 +129,9 @@ def test_rows_of_a_filter_that_is_told_never_leave_the_server(own, there, dcfs):
 @pytest.fixture
 def empty(own, tmp_path):
     """Servers with nothing on them yet: their address."""
-    name = f"empty{time.monotonic_ns()}"
-    own.clickhouse.ask(f"CREATE DATABASE {name}")
-    own.postgres.sql(f"CREATE DATABASE {name}", database="postgres")
-    yield f"clickhouse://dcfs@{own.clickhouse.authority}/{name}?metastore=postgresql://datachain@{own.postgres.authority}/{name}"
+    address = own.database("empty")
+    yield address
+    name = address.rsplit("/", 1)[1]
     own.clickhouse.ask(f"DROP DATABASE {name}")
 
 
