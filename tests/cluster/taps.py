@@ -13,6 +13,8 @@ class Tap:
     def __init__(self, target, at=lambda number, is_asked: True, host="127.0.0.1", seconds=0.0):
         self.target = target
         self.at = at
+        self.hold = lambda piece, is_asked: None
+        """Called with each piece before it passes; while it waits, so does that connection, and no other."""
         self.seconds = seconds
         """How far away the server is: each piece comes so much later."""
         self.asked = self.answered = self.pieces = 0
@@ -28,6 +30,14 @@ class Tap:
         return self
 
     def __exit__(self, *_):
+        self.listening.close()
+        self.cut()
+
+    def go(self):
+        """Ends all connections, and accepts no more: the server is gone."""
+        # Closing alone would not wake the thread that accepts.
+        with contextlib.suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
         self.cut()
 
@@ -51,6 +61,7 @@ class Tap:
     def _hand_on(self, source, sink, is_asked):
         with contextlib.suppress(OSError):
             while piece := source.recv(1 << 16):
+                self.hold(piece, is_asked)
                 with self.lock:
                     self.pieces += 1
                     self.piece = piece
