@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use dcfs_core::error::Result;
 use dcfs_core::object::Object;
 use dcfs_core::render::numbers::counted;
+use dcfs_data::parquet_file;
 use dcfs_store::{Reader, Stores};
 use dcfs_work::image::{self, Answer, Pieces};
-use dcfs_work::load;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -80,7 +80,7 @@ async fn parquet(reader: &Reader) -> Option<String> {
         return None;
     }
     let footer = whole(reader, end.checked_sub(length.into())?, length).await.ok()?;
-    let (rows, columns) = load::parquet::heading(&footer)?;
+    let (rows, columns) = parquet_file::heading(&footer)?;
     let named = columns.iter().take(MOST_COLUMNS).cloned().collect::<Vec<_>>().join(", ");
     Some(format!("Parquet, {}: {named}", counted(rows, "row")))
 }

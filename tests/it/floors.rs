@@ -43,6 +43,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "data",
         &[
+            "parquet_file",
             "catalog",
             "pack",
             "query",

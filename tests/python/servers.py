@@ -132,6 +132,42 @@ def web(folder, root, tls=None):
         yield url
 
 
+class Studio:
+    """A `studio.py`, how it is told to fail, and what it was asked."""
+
+    TOKEN = "of-the-tests"
+
+    def __init__(self, url, root):
+        self.url, self.root = url, root
+
+    def order(self, **what):
+        """How it fails from now on; nothing, and it does not."""
+        (self.root / "new").write_text(json.dumps(what))
+        (self.root / "new").replace(self.root / "orders")
+
+    def asked(self, path=""):
+        """`[path, query, authorization]` of the requests whose path has `path` in it."""
+        log = self.root / "requests"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line.split(" ", 2) for line in lines if path in line.split(" ", 1)[0]]
+
+    @property
+    def environment(self):
+        return {"DATACHAIN_STUDIO_URL": self.url, "DATACHAIN_STUDIO_TOKEN": self.TOKEN, "DATACHAIN_STUDIO_TEAM": "team"}
+
+
+@contextlib.contextmanager
+def studio(folder, catalog, port=None):
+    """`studio.py` over the catalog in the folder `catalog`."""
+    folder.mkdir(exist_ok=True)
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, Path(__file__).parent / "studio.py", str(port), folder, catalog]
+    with serving(command, url, folder / "studio.log"):
+        (folder / "requests").unlink(missing_ok=True)
+        yield Studio(url, folder)
+
+
 def over_tls(folder):
     """The lines with which `nginx` also speaks TLS, its address then, and the authority to trust."""
     authority, key = certificate(folder)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use super::split::ServerError;
+use super::studio::StudioError;
 use super::write::Refused;
 use dcfs_core::error::Kind;
 use dcfs_core::name::{DatasetName, nearest};
@@ -157,6 +158,9 @@ pub(super) enum Error {
     /// A catalog on servers.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A catalog of Studio.
+    #[error(transparent)]
+    Studio(#[from] StudioError),
     /// The error that the caller of a scan returned.
     #[error(transparent)]
     Caller(dcfs_core::error::Error),
@@ -247,6 +251,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::Unreadable(_) => Kind::Denied,
             Error::Refused(refused) => refused.kind(),
             Error::Server(error) => error.kind(),
+            Error::Studio(error) => error.kind(),
             Error::NotWritable(_) => Kind::Denied,
             Error::DiskFull(_) => Kind::NoSpace,
             Error::Locked { .. } | Error::Changed(_) => Kind::Busy,

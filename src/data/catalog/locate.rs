@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use dcfs_disk::owner;
 
 use super::error::Error;
-use super::split::address::is_address;
+use super::is_address;
 
 /// The variables that lead DataChain to its catalog, in order, and the path from their value to it.
 const VARIABLES: [(&str, &str); 2] =

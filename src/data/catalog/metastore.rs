@@ -7,12 +7,14 @@ use super::ask::Ask;
 use super::error::Error;
 use super::split::postgres::Postgres;
 use super::sqlite::connect::Pool;
+use super::studio::Studio;
 
 /// The database of names.
 #[derive(Clone, Debug)]
 pub(super) enum Metastore {
     Sqlite(Arc<Pool>),
     Postgres(Arc<Postgres>),
+    Studio(Arc<Studio>),
 }
 
 impl Metastore {
@@ -21,6 +23,7 @@ impl Metastore {
         match self {
             Self::Sqlite(pool) => pool.read(|connection| work(connection)),
             Self::Postgres(server) => work(&**server),
+            Self::Studio(studio) => studio.names().read(|connection| work(connection)),
         }
     }
 
@@ -29,6 +32,7 @@ impl Metastore {
         match self {
             Self::Sqlite(pool) => pool.revision(),
             Self::Postgres(server) => server.revision(),
+            Self::Studio(studio) => studio.revision(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The catalog that DataChain writes: read, and written, while other processes write to it.
 //!
 //! DataChain separates a metastore of names from a warehouse of rows. SQLite is both, in one file;
-//! or they are PostgreSQL and ClickHouse.
+//! or they are PostgreSQL and ClickHouse, or both are Studio's.
 //!
 //! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short
 //! transaction per operation, never one per mount; tables are read by the columns they have, not
@@ -18,6 +18,7 @@
 //! | `digest` | digests of rows |
 //! | `sqlite` | both halves in one file |
 //! | `split` | names and rows on servers: PostgreSQL and ClickHouse |
+//! | `studio` | names and rows of DataChain Studio, mirrored |
 //! | `write` | new versions, and changes to existing ones |
 
 mod ask;
@@ -29,6 +30,7 @@ mod locate;
 mod metastore;
 mod split;
 mod sqlite;
+mod studio;
 mod versions;
 mod warehouse;
 mod write;
@@ -201,7 +203,17 @@ pub fn foreign(path: &Path) -> Option<String> {
 
 /// Whether a path is the address of a catalog on servers.
 pub fn is_address(path: &Path) -> bool {
-    split::address::is_address(path)
+    split::address::is_address(path) || is_studio(path)
+}
+
+/// Whether a path is the address of a catalog of Studio, which is only read.
+pub fn is_studio(path: &Path) -> bool {
+    studio::address::is_address(path)
+}
+
+/// The user's folder for state.
+pub(crate) fn state() -> PathBuf {
+    studio::folder::state()
 }
 
 impl Catalog {
@@ -213,6 +225,11 @@ impl Catalog {
     pub fn open(path: &Path) -> Result<Self> {
         if split::address::is_address(path) {
             let (metastore, warehouse) = split::open(path)?;
+            let path = path.to_owned();
+            return Ok(Self { path, metastore, warehouse, told: Mutex::default() });
+        }
+        if is_studio(path) {
+            let (metastore, warehouse) = studio::open(path)?;
             let path = path.to_owned();
             return Ok(Self { path, metastore, warehouse, told: Mutex::default() });
         }
@@ -237,6 +254,10 @@ impl Catalog {
     /// # Errors
     /// It is on servers.
     pub fn check_folder(&self) -> Result<()> {
+        if is_studio(&self.path) {
+            let address = self.path.display().to_string();
+            return Err(Error::from(studio::StudioError::NoFolder(address)).into());
+        }
         Ok(split::check_folder(&self.path).map_err(Error::from)?)
     }
 

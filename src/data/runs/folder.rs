@@ -13,7 +13,7 @@ use dcfs_core::hex::hex;
 use dcfs_disk::{private, regular, space};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use super::file::{About, RunFile};
@@ -127,7 +127,7 @@ pub fn turn(database: &Path) -> Result<Life> {
 pub fn folder(database: &Path) -> PathBuf {
     if catalog::is_address(database) {
         let hash = Sha256::digest(database.as_os_str().as_bytes());
-        return state().join("dcfs/catalogs").join(hex(&hash[..16])).join(FOLDER);
+        return catalog::state().join("dcfs/catalogs").join(hex(&hash[..16])).join(FOLDER);
     }
     let beside = database.parent().unwrap_or(Path::new("."));
     let owner = fs::metadata(beside).map_or(0, |found| found.uid());
@@ -136,17 +136,6 @@ pub fn folder(database: &Path) -> PathBuf {
         true => beside.join(FOLDER),
         false => beside.join(format!("{FOLDER}-{user}")),
     }
-}
-
-/// The user's folder for state; without any environment, by the home in the password file. Never one that others share.
-fn state() -> PathBuf {
-    let named =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
-    named("XDG_STATE_HOME").unwrap_or_else(|| {
-        let home = named("HOME").or_else(known).unwrap_or_else(|| PathBuf::from("/"));
-        home.join(".local/state")
-    })
 }
 
 /// The same, created if necessary.

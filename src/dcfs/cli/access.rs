@@ -109,6 +109,10 @@ impl AccessArgs {
             local_roots.get_or_insert_default();
             addresses.get_or_insert_default();
         }
+        // They are files of whichever machine the rows were made on.
+        if catalog::is_studio(&catalog) {
+            local_roots.get_or_insert_default();
+        }
         let cache = self.cache_dir.unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
         Ok(Session {

@@ -32,9 +32,9 @@ enum Work {
 /// where it was interrupted. The rows of every version are read back and compared before it is published.
 #[derive(Debug, clap::Args)]
 struct Copying {
-    /// Folder that holds .datachain, or the address of a catalog on servers
+    /// Folder that holds .datachain, or the address of a catalog on servers or of Studio
     from: PathBuf,
-    /// The same of the catalog that gets them; it is made if there is none
+    /// The same of the catalog that gets them, but not of Studio; it is made if there is none
     to: PathBuf,
     /// Only these datasets
     #[arg(long = "dataset", value_name = "NAME", value_parser = naming::dataset)]

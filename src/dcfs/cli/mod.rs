@@ -223,7 +223,7 @@ impl Completions {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct CatalogArg {
     /// Folder that contains .datachain, or the .datachain folder itself, or the address of a catalog on
-    /// servers, clickhouse://HOST/DATABASE?metastore=postgresql://HOST/DATABASE [default: DATACHAIN_DIR,
+    /// servers, clickhouse://HOST/DATABASE?metastore=postgresql://HOST/DATABASE or studio://TEAM [default: DATACHAIN_DIR,
     /// DATACHAIN_ROOT_DIR, this folder, then its parents]
     #[arg(long, value_name = "DIR")]
     pub catalog: Option<PathBuf>,

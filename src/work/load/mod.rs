@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`sources`] | the files: of a folder, of a pattern, of a store |
 //! | [`records`] | CSV, JSON Lines and JSON as records |
-//! | [`mod@parquet`], [`footer`] | Parquet as records; its footer, before anything is built from it |
+//! | [`mod@parquet`] | Parquet as records |
 //! | [`mod@xml`], [`labels`] | elements of XML, and label files of the field, as records |
 //! | [`names`] | the names of classes beside YOLO's labels |
 //! | [`types`], [`mod@column`], [`kinds`] | finds the types that hold the values seen |
@@ -16,11 +16,10 @@
 
 mod column;
 mod delta;
-mod footer;
 mod kinds;
 mod labels;
 mod names;
-pub mod parquet;
+mod parquet;
 mod recipe;
 mod records;
 mod sources;

@@ -2,28 +2,20 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dcfs_core::error::Result;
 use dcfs_core::time::Timestamp;
+use dcfs_data::parquet_file::{Fault, Rows};
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::data_type::Decimal;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Value as Json};
 
+use super::Error;
 use super::records::{EachRecord, Record};
-
-use super::{Error, footer};
-
-/// The longest footer, in bytes.
-const LONGEST_FOOTER: u32 = 256 << 20;
 
 /// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
@@ -33,76 +25,30 @@ const DAY: i64 = 86_400_000_000;
 /// # Errors
 /// A file that is not Parquet, or damaged; errors of `each`.
 pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
-    let wrong = |what: String| Error::File { file: file.to_owned(), what };
-    let damaged = || wrong("it is damaged".into());
-    let unread = |cause| Error::Unread { file: file.to_owned(), cause };
-    if let Some(found) = footer_of(&opened).map_err(unread)? {
-        footer::read(&found).map_err(|what| wrong(format!("its footer: {what}")))?;
+    /// Why not all rows were passed on.
+    enum Ended {
+        File(Fault),
+        Caller(dcfs_core::error::Error),
     }
-    let opened = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(opened)));
-    let reader = opened.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
-    // The crate returns as many rows as a group claims, filled with nothing if there are no more.
-    let is_true = |group: &RowGroupMetaData| {
-        let is_flat = |column: &&ColumnChunkMetaData| column.column_descr().max_rep_level() == 0;
-        group.num_rows() >= 0
-            && group.columns().iter().filter(is_flat).all(|c| c.num_values() == group.num_rows())
+    impl From<Fault> for Ended {
+        fn from(fault: Fault) -> Self {
+            Self::File(fault)
+        }
+    }
+    let told = |fault| match fault {
+        Fault::Wrong(what) => Error::File { file: file.to_owned(), what },
+        Fault::Unread(cause) => Error::Unread { file: file.to_owned(), cause },
     };
-    if !reader.metadata().row_groups().iter().all(is_true) {
-        return Err(wrong("it is damaged: its columns are not as long as it says".into()).into());
-    }
-    let schema = reader.metadata().file_metadata().schema();
-    let nanos: HashSet<String> = schema
-        .get_fields()
-        .iter()
-        .filter(|field| is_nanos(field))
-        .map(|f| f.name().to_owned())
-        .collect();
-    let rows = catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None)));
-    let mut rows = rows.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
-    for number in 1.. {
-        // The crate panics on some damaged files.
-        let next = catch_unwind(AssertUnwindSafe(|| rows.next()));
-        let next = next.map_err(|_| wrong(format!("it is damaged, at row {number}")))?;
-        let Some(row) = next else { break };
-        let row = row.map_err(|error| wrong(format!("row {number}: {}", told(&error))))?;
-        each(number, Record::Json(&fields(row, &nanos)))?;
-    }
-    Ok(())
-}
-
-/// The number of rows and the names of the columns of a file, by its footer alone; `None` of what is none.
-pub fn heading(footer: &[u8]) -> Option<(u64, Vec<String>)> {
-    let found = footer::read(footer).ok()?;
-    Some((found.rows, found.columns))
-}
-
-/// The footer of a file; `None` if the file does not end like Parquet, which the crate tells better.
-fn footer_of(file: &File) -> io::Result<Option<Vec<u8>>> {
-    let size = file.metadata()?.len();
-    let Some(end) = size.checked_sub(8) else { return Ok(None) };
-    let mut tail = [0; 8];
-    file.read_exact_at(&mut tail, end)?;
-    let [a, b, c, d, mark @ ..] = tail;
-    let length = u32::from_le_bytes([a, b, c, d]);
-    let Some(start) = end.checked_sub(length.into()) else { return Ok(None) };
-    if mark != *b"PAR1" {
-        return Ok(None);
-    }
-    if length > LONGEST_FOOTER {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "its footer is too long"));
-    }
-    let mut footer = vec![0; length as usize];
-    file.read_exact_at(&mut footer, start)?;
-    Ok(Some(footer))
-}
-
-/// The error of the crate, with a remedy.
-fn told(error: &parquet::errors::ParquetError) -> String {
-    let said = error.to_string();
-    match said.contains("feature") || said.contains("codec") {
-        true => format!("{said}; only files without compression, or with Snappy, are read"),
-        false => said,
-    }
+    let rows = Rows::open(opened).map_err(told)?;
+    let nanos = rows.columns().filter(|field| is_nanos(field));
+    let nanos: HashSet<String> = nanos.map(|field| field.name().to_owned()).collect();
+    let read = rows.each(&mut |number, row| {
+        each(number, Record::Json(&fields(row, &nanos))).map_err(Ended::Caller)
+    });
+    read.map_err(|ended| match ended {
+        Ended::File(fault) => told(fault).into(),
+        Ended::Caller(error) => error,
+    })
 }
 
 /// Whether a column holds nanoseconds since 1970, which the crate returns as plain numbers.

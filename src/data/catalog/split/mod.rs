@@ -14,14 +14,14 @@
 
 pub(super) mod address;
 mod bitmap;
-mod error;
+pub(super) mod error;
 mod groups;
 mod http;
 pub(super) mod postgres;
 mod rows;
 mod secret;
 mod table;
-mod tasks;
+pub(super) mod tasks;
 mod tls;
 mod types;
 mod writing;

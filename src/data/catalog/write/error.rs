@@ -46,6 +46,11 @@ pub enum Refused {
     TableInTheWay(String),
     #[error("another version of `{0}` was saved, or removed, meanwhile; try again")]
     Overtaken(DatasetName),
+    #[error(
+        "the catalog `{0}` is Studio's, and is only read; copy what you need with `dcfs catalog copy {0} DIR`, and work there \
+         (`--catalog DIR`)"
+    )]
+    Studio(String),
     #[error("`{0}` is not in the catalog")]
     NoDataset(DatasetName),
     #[error("a column called `{0}` cannot be saved")]

@@ -122,6 +122,9 @@ impl Writer {
     }
 
     fn start(path: PathBuf, may_create: bool) -> Result<Self, Error> {
+        if super::is_studio(&path) {
+            return Err(Refused::Studio(path.display().to_string()).into());
+        }
         if split::address::is_address(&path) {
             let servers = Servers::open(&path, may_create)?;
             return Ok(Self { path, halves: Halves::Servers(Box::new(servers)) });
