@@ -5,7 +5,7 @@
 //! thousand rows. Work that starts threads of its own passes the flag on to them ([`current`],
 //! [`within`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -65,9 +65,39 @@ pub fn check() -> Result<()> {
     }
 }
 
+thread_local! {
+    static IS_HURRIED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on a thread that others need soon: where it would wait for a lock of another program, it fails.
+pub fn hurried<T>(work: impl FnOnce() -> T) -> T {
+    /// Also on a panic.
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            IS_HURRIED.set(false);
+        }
+    }
+    IS_HURRIED.set(true);
+    let _over = Over;
+    work()
+}
+
+/// Whether this thread's work must not wait for locks.
+pub fn is_hurried() -> bool {
+    IS_HURRIED.get()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_hurried_work_is_hurried() {
+        assert!(hurried(is_hurried) && !is_hurried());
+        assert!(std::panic::catch_unwind(|| hurried(|| panic!("as told"))).is_err());
+        assert!(!is_hurried());
+    }
 
     #[test]
     fn work_is_told_and_what_comes_after_is_not() {

@@ -8,6 +8,7 @@
 //! | [`bus`] | surviving the truncation of a mapped file |
 //! | [`regular`] | opening a name only if it is a regular file, without following a link or blocking |
 //! | [`inside`] | reading below a stranger's folder without following links |
+//! | [`kind`] | whether a file system is on a disk of this machine |
 //! | [`private`] | folders that only this user may write to: created so, and checked before they are trusted |
 //! | [`mod@owner`] | the owner of a file, by name if there is one |
 //! | [`space`] | free space on a disk |
@@ -18,6 +19,7 @@
 
 pub mod bus;
 pub mod inside;
+pub mod kind;
 pub mod map;
 pub mod owner;
 pub mod private;
