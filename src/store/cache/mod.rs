@@ -185,6 +185,7 @@ impl Cache {
 
     /// Waits until all pending writes are done, and complete objects are marked as such.
     pub async fn settled(&self) {
+        self.writer.hurry();
         let _ = self.waiting.acquire_many(u32::try_from(WAITING).unwrap_or(u32::MAX)).await;
         self.sealer.settled().await;
     }
@@ -236,7 +237,10 @@ impl Cached {
                 }
             }
             match self.entry.flights.claim(&missing) {
-                Err(busy) => busy.over().await,
+                Err(busy) => {
+                    self.writer.hurry();
+                    busy.over().await;
+                }
                 // Others fetched some of it in between.
                 Ok(_) if self.runs(&aligned).await? != runs => {}
                 Ok(claims) => {
@@ -312,8 +316,15 @@ impl Cached {
         }
         // Small writes count for more: this bounds their number, and what each takes beside its bytes.
         let permits = u32::try_from(bytes.len().clamp(LEAST, WAITING)).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
-            return;
+        let permit = match Arc::clone(&self.waiting).try_acquire_many_owned(permits) {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.writer.hurry();
+                match Arc::clone(&self.waiting).acquire_many_owned(permits).await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                }
+            }
         };
         let (entry, room) = (Arc::clone(&self.entry), Arc::clone(&self.room));
         let lacks_marks = Arc::clone(&self.lacks_marks);

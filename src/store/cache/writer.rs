@@ -3,11 +3,15 @@
 //! A thread for each piece would be a wake-up for each piece, and small files arrive faster than one is written. So pieces
 //! are queued, and a thread takes the next one before it sleeps. Several threads write only if many bytes are queued:
 //! then the disk is the bottleneck.
+//!
+//! A thread that finds nothing waits for [`WHILE`]: small pieces that come meanwhile do not wake it, and are written together.
+//! Whoever waits for a piece wakes it ([`Writer::hurry`]).
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// One more thread per this many queued bytes.
 const SHARE: usize = 4 << 20;
@@ -15,9 +19,20 @@ const SHARE: usize = 4 << 20;
 /// Maximum of concurrent writers.
 const MOST: usize = 8;
 
+/// How long a thread waits for more.
+const WHILE: Duration = Duration::from_millis(2);
+
+/// Queued bytes that wake a thread that waits.
+const MUCH: usize = 1 << 20;
+
 /// The pending writes of one cache.
-#[derive(Debug, Default)]
-pub struct Writer(Mutex<Queue>);
+#[derive(Debug)]
+pub struct Writer {
+    queue: Mutex<Queue>,
+    more: Condvar,
+    /// See [`WHILE`].
+    wait: Duration,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -25,6 +40,8 @@ struct Queue {
     /// Of all of them.
     bytes: usize,
     writing: usize,
+    /// The number of these that wait for more.
+    waiting: usize,
 }
 
 struct Piece {
@@ -35,6 +52,12 @@ struct Piece {
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { queue: Mutex::default(), more: Condvar::new(), wait: WHILE }
     }
 }
 
@@ -49,6 +72,16 @@ impl Writer {
             drop(queue);
             let writer = Arc::clone(self);
             tokio::task::spawn_blocking(move || writer.drain());
+        } else if queue.bytes >= MUCH && queue.waiting > 0 {
+            drop(queue);
+            self.more.notify_one();
+        }
+    }
+
+    /// Writes without a delay what is queued: somebody waits for it.
+    pub fn hurry(&self) {
+        if self.queue().waiting > 0 {
+            self.more.notify_all();
         }
     }
 
@@ -61,6 +94,12 @@ impl Writer {
 
     fn next(&self) -> Option<Piece> {
         let mut queue = self.queue();
+        if queue.pieces.is_empty() {
+            queue.waiting += 1;
+            let waited = self.more.wait_timeout(queue, self.wait);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.waiting -= 1;
+        }
         let next = queue.pieces.pop_front();
         match &next {
             Some(piece) => queue.bytes -= piece.bytes,
@@ -71,7 +110,7 @@ impl Writer {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Every change under this lock is one step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,6 +142,40 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(writer.queue().bytes, 0);
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken_by_who_waits_and_by_much() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
+        let runtime = runtime.expect("a runtime");
+        let _within = runtime.enter();
+        // Longer than anything here waits.
+        let long = Duration::from_secs(60);
+        let writer = Arc::new(Writer { wait: long, ..Writer::default() });
+        let (sender, written) = channel();
+        let write = |bytes| {
+            let sender = sender.clone();
+            writer.write(bytes, move || sender.send(bytes).expect("awaited"));
+        };
+        let wait = |is_waiting: fn(&Queue) -> bool| {
+            while !is_waiting(&writer.queue()) {
+                std::thread::yield_now();
+            }
+        };
+        let came = || written.recv_timeout(Duration::from_secs(20));
+        write(10);
+        assert_eq!(came(), Ok(10));
+        wait(|queue| queue.waiting == 1);
+        write(11);
+        writer.hurry();
+        assert_eq!(came(), Ok(11));
+        wait(|queue| queue.waiting == 1);
+        write(12);
+        write(MUCH);
+        assert_eq!((came(), came()), (Ok(12), Ok(MUCH)));
+        wait(|queue| queue.waiting == 1);
+        writer.hurry();
+        wait(|queue| queue.writing == 0);
     }
 
     #[test]
