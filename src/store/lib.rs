@@ -18,6 +18,7 @@
 //! | `cloud` | the clients and errors of `object_store` |
 //! | `backend` | every kind of store: a folder each, behind one trait, and their registry |
 //! | `http1` | the HTTP client for the clouds |
+//! | [`patience`] | waiting for a socket on the thread that took a request |
 //! | `net`, `certificates`, `refusal` | TLS trust and proxies; error answers of servers |
 //! | `budget`, `health` | retries of one question; servers that are away |
 //! | [`Settings`] | the user's settings for one bucket or prefix |
@@ -56,6 +57,7 @@ mod memory;
 pub mod metrics;
 mod mtime;
 mod net;
+pub mod patience;
 mod pin;
 mod place;
 mod plain;
@@ -427,6 +429,12 @@ impl Stores {
         self.metrics.opened.add(1);
         let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
         Reader { label, size, timeout, source, is_lasting, line: Arc::clone(&self.line), metrics }
+    }
+
+    /// Whether the caches are on disks of this machine.
+    pub fn is_near(&self) -> bool {
+        let own = Some(&self.config.cache.folder);
+        own.into_iter().chain(&self.fetched).all(|folder| dcfs_disk::kind::is_local(folder))
     }
 
     /// The counters so far.

@@ -13,6 +13,7 @@ use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pack::Pack;
+use dcfs_store::patience;
 
 /// How much longer than the timeout, in multiples of it, abandoned work continues.
 const PATIENCE: u32 = 4;
@@ -151,10 +152,18 @@ impl Vfs {
 
     /// The same for work that blocks on the cache's disk. The caller's own turn is acquired first: the permits
     /// for the disk are shared by all users, and must not be held while waiting for a turn.
+    ///
+    /// On a patient thread it is done there, if that asks only disks of this machine; whatever fails is done again.
     pub(super) async fn blocking_at_cache<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
+        work: impl Fn() -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if self.is_near
+            && patience::is_here()
+            && let Ok(done) = cancel::hurried(&work)
+        {
+            return Ok(done);
+        }
         let wait = async {
             let turn = self.turns.take(Turn::Any).await;
             (turn, self.stores.looker().await)

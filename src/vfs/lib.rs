@@ -237,6 +237,8 @@ pub struct Vfs {
     timeout: Duration,
     /// Limits of concurrent work per user.
     turns: Arc<Turns>,
+    /// Whether the catalog and the cache are on disks of this machine.
+    is_near: bool,
     /// The time of the mount, used as the mtime of inodes that have no other.
     born: SystemTime,
 }
@@ -251,6 +253,7 @@ impl Vfs {
         prefetch: Prefetch,
     ) -> Arc<Self> {
         Arc::new_cyclic(|vfs| Self {
+            is_near: catalog.is_near() && stores.is_near(),
             pages: Pages::new(&catalog, vfs.clone()),
             datasets: Datasets::new(catalog.clone()),
             catalog,

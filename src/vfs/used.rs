@@ -6,6 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use super::Vfs;
+use dcfs_core::cancel;
 use dcfs_core::expr::Query;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::VersionInfo;
@@ -66,8 +67,15 @@ impl Vfs {
         }
         let is_new = noted.insert(used.clone());
         drop(noted);
-        if is_new {
-            usage.note(used, now);
+        if !is_new {
+            return;
+        }
+        match cancel::is_hurried() {
+            true => {
+                let usage = usage.clone();
+                tokio::task::spawn_blocking(move || usage.note(used, now));
+            }
+            false => usage.note(used, now),
         }
     }
 }

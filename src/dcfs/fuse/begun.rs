@@ -1,16 +1,37 @@
-//! A future that starts on the thread that took the request, and continues in a task once it is woken.
+//! Work that begins on the thread that took the request, and goes on in a task once it has to wait for long.
 //!
 //! Most answers that have to wait start by sending a request to a server, which does not block. Started in a task, each
-//! costs a wake-up of another thread before anything is sent; started here it costs none.
+//! costs a wake-up of another thread before anything is sent; started here it costs none. If nothing else is in progress,
+//! this thread also waits for the answer ([`patience`]): then one thread does all of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
+use dcfs_store::patience;
 use tokio::runtime::Handle;
 
+/// How long a thread waits for work that it began. Longer waits do not notice a task more or less.
+const PATIENCE: Duration = Duration::from_millis(5);
+
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Begins work, and counts what is in progress.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    runtime: Handle,
+    going: Arc<AtomicUsize>,
+}
+
+/// A request in progress, until dropped: just before it is answered, for the next one may follow while the answer is sent.
+#[derive(Debug)]
+pub struct Going {
+    all: Arc<AtomicUsize>,
+    is_alone: bool,
+}
 
 /// Work that was started, until it is a task.
 struct Begun {
@@ -19,36 +40,99 @@ struct Begun {
 }
 
 enum State {
-    /// The first poll is still running.
-    Beginning,
-    /// Woken during the first poll.
+    /// It is being polled.
+    Polled,
+    /// Woken while it was polled.
     Woken,
     Waiting(Work),
     /// A task by now, or finished.
     Gone,
 }
 
-/// Polls `work`, which never blocks, once on this thread; the rest of it runs in `runtime`. A panic ends this work only,
-/// as it would in a task.
-pub fn begin(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
-    let _within = runtime.enter();
-    let mut work: Work = Box::pin(work);
-    let begun = Arc::new(Begun { runtime: runtime.clone(), state: Mutex::new(State::Beginning) });
-    let waker = Waker::from(Arc::clone(&begun));
-    let mut context = Context::from_waker(&waker);
-    let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
-    match polled {
-        Ok(Poll::Pending) => begun.left(work),
-        Ok(Poll::Ready(())) | Err(_) => *begun.state() = State::Gone,
+impl Begin {
+    pub fn new(runtime: Handle) -> Self {
+        Self { runtime, going: Arc::default() }
+    }
+
+    /// A request has come.
+    pub fn enter(&self) -> Going {
+        let is_alone = self.going.fetch_add(1, Ordering::Relaxed) == 0;
+        Going { all: Arc::clone(&self.going), is_alone }
+    }
+
+    /// Polls `work`, which never blocks, on this thread; if it has to wait, the rest of it runs in the runtime. A panic
+    /// ends this work only, as it would in a task.
+    ///
+    /// If `is_alone`, as [`Going::is_alone`] tells, the thread waits with it, at most [`PATIENCE`], for sockets. So of several
+    /// threads that take requests at most one waits, and the others take the next ones.
+    pub fn work(&self, is_alone: bool, work: impl Future<Output = ()> + Send + 'static) {
+        let _within = self.runtime.enter();
+        let work: Work = Box::pin(work);
+        let begun = Begun { runtime: self.runtime.clone(), state: Mutex::new(State::Polled) };
+        let begun = Arc::new(begun);
+        match is_alone {
+            true => begun.patiently(work),
+            false => begun.impatiently(work),
+        }
+    }
+}
+
+impl Going {
+    /// Whether no other request was in progress when it came.
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Begun {
-    /// The first poll returned `Pending`.
+    fn impatiently(self: Arc<Self>, mut work: Work) {
+        let waker = Waker::from(Arc::clone(&self));
+        if self.poll(&mut work, &mut Context::from_waker(&waker)).is_pending() {
+            self.left(work);
+        }
+    }
+
+    fn patiently(self: Arc<Self>, mut work: Work) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut context = Context::from_waker(&waker);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (polled, waits) = patience::within(|| self.poll(&mut work, &mut context));
+            if polled.is_ready() {
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let goes_on = !waits.is_empty() && !left.is_zero() && waits.arrived(left);
+            // In a task, too, it has to be polled: then the runtime learns of the sockets.
+            waits.wake();
+            if !goes_on {
+                return self.left(work);
+            }
+            *self.state() = State::Polled;
+        }
+    }
+
+    /// Polls it once. Panicked work is over.
+    fn poll(&self, work: &mut Work, context: &mut Context<'_>) -> Poll<()> {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        let polled = polled.unwrap_or(Poll::Ready(()));
+        if polled.is_ready() {
+            *self.state() = State::Gone;
+        }
+        polled
+    }
+
+    /// It has to wait: from the next wake on it is a task.
     fn left(&self, work: Work) {
         let mut state = self.state();
         match *state {
-            State::Beginning => *state = State::Waiting(work),
+            State::Polled => *state = State::Waiting(work),
             _ => {
                 *state = State::Gone;
                 drop(state);
@@ -71,7 +155,7 @@ impl Wake for Begun {
                 drop(state);
                 self.runtime.spawn(work);
             }
-            State::Beginning | State::Woken => *state = State::Woken,
+            State::Polled | State::Woken => *state = State::Woken,
             State::Gone => {}
         }
     }
@@ -79,7 +163,10 @@ impl Wake for Begun {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::{ThreadId, current};
 
     use tokio::runtime::Runtime;
@@ -110,17 +197,67 @@ mod tests {
         let runtime = runtime();
         let (open, gate) = oneshot::channel::<()>();
         let (work, places) = told(async { drop(gate.await) });
-        begin(runtime.handle(), work);
+        Begin::new(runtime.handle().clone()).work(false, work);
         assert_eq!(places.recv(), Ok(current().id()));
         assert!(places.try_recv().is_err(), "it waits");
         open.send(()).expect("awaited");
         assert_ne!(places.recv().expect("an end"), current().id());
     }
 
+    /// A socket that says a byte when the sender is used, and work that waits for it patiently as long as it may.
+    fn socket(
+        sender: Sender<(ThreadId, bool)>,
+    ) -> (UnixStream, impl Future<Output = ()> + Send + 'static) {
+        let (ours, theirs) = UnixStream::pair().expect("sockets");
+        theirs.set_nonblocking(true).expect("a socket");
+        let mut came = false;
+        let work = std::future::poll_fn(move |cx| {
+            let _ = sender.send((current().id(), patience::is_here()));
+            came |= (&theirs).read(&mut [0]).is_ok();
+            if !came && !patience::wait(theirs.as_fd(), patience::For::Reading, cx.waker()) {
+                cx.waker().wake_by_ref();
+            }
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        });
+        (ours, work)
+    }
+
+    #[test]
+    fn what_is_alone_is_waited_for_here() {
+        let runtime = runtime();
+        let begin = Begin::new(runtime.handle().clone());
+        let (sender, places) = channel();
+        let (mut ours, work) = socket(sender);
+        ours.write_all(b"x").expect("sent");
+        let going = begin.enter();
+        begin.work(going.is_alone(), work);
+        let polled: Vec<_> = places.iter().collect();
+        assert!(polled.iter().all(|polled| *polled == (current().id(), true)), "{polled:?}");
+    }
+
+    #[test]
+    fn only_one_request_is_waited_for_and_not_for_long() {
+        let runtime = runtime();
+        let begin = Begin::new(runtime.handle().clone());
+        let (one, two) = (begin.enter(), begin.enter());
+        assert!(one.is_alone() && !two.is_alone());
+        for going in [one, two] {
+            let (sender, places) = channel();
+            let (mut ours, work) = socket(sender);
+            // It returns, although nothing was sent.
+            begin.work(going.is_alone(), work);
+            assert_eq!(places.recv(), Ok((current().id(), going.is_alone())));
+            let is_task = |polled: &(ThreadId, bool)| polled.0 != current().id() && !polled.1;
+            assert!(places.iter().any(|polled| is_task(&polled)));
+            ours.write_all(b"x").expect("sent");
+        }
+        assert!(begin.enter().is_alone(), "both were answered");
+    }
+
     #[test]
     fn ends_here_if_nothing_is_to_be_waited_for() {
         let (work, places) = told(async {});
-        begin(runtime().handle(), work);
+        Begin::new(runtime().handle().clone()).work(false, work);
         assert_eq!((places.recv(), places.recv()), (Ok(current().id()), Ok(current().id())));
     }
 
@@ -129,12 +266,12 @@ mod tests {
         for _ in 0..200 {
             let runtime = runtime();
             let (work, places) = told(tokio::task::yield_now());
-            begin(runtime.handle(), work);
+            Begin::new(runtime.handle().clone()).work(false, work);
             assert_eq!(places.iter().count(), 2);
             let (work, places) = told(async {
                 let _ = tokio::spawn(async {}).await;
             });
-            begin(runtime.handle(), work);
+            Begin::new(runtime.handle().clone()).work(false, work);
             assert_eq!(places.iter().count(), 2);
         }
     }
@@ -143,7 +280,7 @@ mod tests {
     fn a_panic_ends_the_work_and_nothing_else() {
         let runtime = runtime();
         let (sender, dropped) = channel::<()>();
-        begin(runtime.handle(), async move {
+        Begin::new(runtime.handle().clone()).work(false, async move {
             let _held = sender;
             panic!("as told");
         });

@@ -41,6 +41,7 @@ use fuser::{
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::runtime::Handle;
 
+use self::begun::Begin;
 use self::modes::Modes;
 use self::opens::Opens;
 use self::told::{Call, Told};
@@ -73,6 +74,7 @@ const FRAGMENT: u64 = 4096;
 pub struct Door {
     vfs: Arc<Vfs>,
     runtime: Handle,
+    begin: Begin,
     look: Look,
     /// Whether it supports extended attributes.
     xattr: bool,
@@ -97,7 +99,8 @@ impl Door {
             getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
         let files = Arc::new(Opens::of_files(descriptors, is_shared));
         let directories = Arc::new(Opens::of_directories());
-        Self { vfs, runtime, look, xattr, is_shared, told, modes, files, directories }
+        let begin = Begin::new(runtime.clone());
+        Self { vfs, runtime, begin, look, xattr, is_shared, told, modes, files, directories }
     }
 
     /// The reading modes of open files.
@@ -131,8 +134,14 @@ impl Door {
         answer: Answer<T>,
         reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
     ) {
+        let going = self.begin.enter();
+        let is_alone = going.is_alone();
+        let reply = move |result| {
+            drop(going);
+            reply(result);
+        };
         if let Some(work) = replied(call, answer, reply) {
-            begun::begin(&self.runtime, work);
+            self.begin.work(is_alone, work);
         }
     }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::head::Origin;
 use super::reach::{reach, within};
+use super::socket::Socket;
 
 /// How long an idle connection is kept: servers close theirs after a minute or so.
 const KEPT: Duration = Duration::from_secs(60);
@@ -35,8 +35,8 @@ pub struct Line {
 
 #[derive(Debug)]
 enum Transport {
-    Plain(TcpStream),
-    Secure(Box<TlsStream<BufReader<TcpStream>>>),
+    Plain(Socket),
+    Secure(Box<TlsStream<BufReader<Socket>>>),
 }
 
 impl Line {
@@ -52,6 +52,7 @@ impl Line {
         let socket = reach(origin, limit).await?;
         // A request is one write, and must not wait for the acknowledgement of the last one.
         socket.set_nodelay(true)?;
+        let socket = Socket::Known(socket);
         let transport = match tls {
             None => Transport::Plain(socket),
             Some(tls) => {
@@ -77,8 +78,7 @@ impl Line {
                 socket.get_ref()
             }
         };
-        let found = socket.try_read(&mut [0]);
-        self.rest.is_empty() && found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.rest.is_empty() && socket.is_quiet()
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `head` | serialised requests, parsed heads of answers |
 //! | `line` | connections: opened, pooled, checked |
+//! | `socket` | a socket, awaited by a thread itself or by the runtime |
 //! | `reach` | the addresses of a host, tried in parallel |
 //! | `body` | bodies: of known length, chunked, or until the connection ends |
 
@@ -16,6 +17,7 @@ mod body;
 mod head;
 mod line;
 mod reach;
+mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use object_store::client::HttpRequestBody;
 
 use super::*;
+use crate::patience;
 
 /// A server that plays one of `talks` on each connection: one answer per request; then it hangs up.
 fn server(talks: Vec<Vec<Vec<u8>>>) -> u16 {
@@ -84,6 +86,45 @@ fn bodies_of_every_framing_come_whole_over_one_connection() {
         assert_eq!(get(&client, port).await, Ok((404, b"no".to_vec())));
         assert_eq!(get(&client, port).await, Ok((200, b"until the end".to_vec())));
     });
+}
+
+/// Does `work` on this thread, which itself waits for its sockets, as that of the mount.
+fn patiently<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        let (polled, waits) = patience::within(|| work.as_mut().poll(&mut context));
+        if let Poll::Ready(done) = polled {
+            return done;
+        }
+        assert!(waits.arrived(Duration::from_secs(20)), "it waits for a socket");
+        waits.wake();
+    }
+}
+
+#[test]
+fn a_connection_goes_from_the_runtime_to_a_patient_thread_and_back() {
+    let large: Vec<u8> = (0..9_000_000_u32).map(|at| (at / 7) as u8).collect();
+    let whole = || answer("200 OK\r\ncontent-length: 9000000", &large);
+    let port = server(vec![vec![whole(), whole(), whole(), whole(), whole()]]);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _within = runtime.enter();
+    let (client, want) = (client(), Ok((200, large.clone())));
+    // There is one connection: whoever connected a second time would be refused.
+    assert!(runtime.block_on(get(&client, port)) == want);
+    assert!(patiently(get(&client, port)) == want && patiently(get(&client, port)) == want);
+    assert!(runtime.block_on(get(&client, port)) == want);
+    // Begun patiently, and then left to the runtime.
+    let mut asked = Box::pin(get(&client, port));
+    let mut context = Context::from_waker(Waker::noop());
+    let (begun, _) = patience::within(|| asked.as_mut().poll(&mut context));
+    let came = match begun {
+        Poll::Ready(came) => came,
+        Poll::Pending => runtime.block_on(asked),
+    };
+    assert!(came == want);
 }
 
 #[test]

@@ -17,8 +17,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
 use std::time::Duration;
 
+use dcfs_core::cancel;
 use dcfs_disk::regular;
 use nix::errno::Errno;
 use rusqlite::config::DbConfig;
@@ -33,6 +35,11 @@ use crate::catalog::error::Error;
 
 /// How long SQLite waits for another program's lock. DataChain waits a minute.
 pub(in crate::catalog) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The first pauses between two tries to take a lock, in milliseconds.
+const PAUSES: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
+/// And each of those after them.
+const LONGEST: u64 = 100;
 
 /// Connections kept for the next operation; more are opened when more threads query at once.
 const KEPT: usize = 8;
@@ -329,7 +336,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
     let mut connection = Connection::open_with_flags(uri(path, access), flags)?;
     let file = path.to_owned();
     let steps = bounds::set(&mut connection, move || size_of(&file))?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(waits))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -341,6 +348,20 @@ fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cell_size_check = 1;")?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok((connection, steps))
+}
+
+/// Waits for another program's lock, for the `count`th time, as `sqlite3_busy_timeout` does; `false` after [`PATIENCE`], and
+/// at once where nobody may wait.
+fn waits(count: i32) -> bool {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let pause = |count: usize| PAUSES.get(count).copied().unwrap_or(LONGEST);
+    let waited = PAUSES.iter().take(count).sum::<u64>();
+    let waited = waited + LONGEST * (count.saturating_sub(PAUSES.len()) as u64);
+    let goes_on = !cancel::is_hurried() && Duration::from_millis(waited) < PATIENCE;
+    if goes_on {
+        sleep(Duration::from_millis(pause(count)));
+    }
+    goes_on
 }
 
 /// The URI of the file: every byte percent-encoded, except harmless ones.
@@ -408,6 +429,13 @@ mod tests {
     use super::*;
 
     use std::ffi::OsStr;
+
+    #[test]
+    fn who_is_hurried_does_not_wait_for_locks_and_nobody_waits_for_ever() {
+        assert!(waits(0));
+        assert!(!cancel::hurried(|| waits(0)));
+        assert!(!waits(i32::MAX) && !waits(109));
+    }
 
     #[test]
     fn every_odd_byte_of_a_path_is_escaped() {

@@ -16,6 +16,7 @@ use crate::catalog::columns::{Columns, identifier};
 use crate::catalog::error::Error;
 use crate::catalog::warehouse::{Each, Found, SchemaTexts};
 use crate::catalog::{Row, VersionInfo, versions};
+use dcfs_core::cancel;
 use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::object::Object;
@@ -58,7 +59,7 @@ pub(in crate::catalog) fn patiently<T>(
 ) -> Result<T, Error> {
     for wait in WAITS {
         match ask() {
-            Err(Error::NoTable { .. }) => sleep(wait),
+            Err(Error::NoTable { .. }) if !cancel::is_hurried() => sleep(wait),
             answer => return answer,
         }
     }
