@@ -251,7 +251,7 @@ impl Catalog {
 
     /// Whether a row is looked up without asking anybody but this machine: the catalog is a file on a disk of it.
     pub fn is_near(&self) -> bool {
-        !split::address::is_address(&self.path) && dcfs_disk::kind::is_local(&self.path)
+        !is_address(&self.path) && dcfs_disk::kind::is_local(&self.path)
     }
 
     /// Whether the catalog is a file, with a folder around it for what people write.
