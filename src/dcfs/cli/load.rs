@@ -215,6 +215,10 @@ impl Load {
 
     /// The version that a delta starts from.
     fn last(&self, path: &Path) -> Result<Option<Last>> {
+        // Servers may hold no catalog yet: the first load makes it.
+        if catalog::is_address(path) {
+            Writer::open_or_create(path)?;
+        }
         let catalog = Catalog::open(path)?;
         let latest = catalog.latest(&self.name)?;
         latest.map(|latest| Last::new(&catalog, latest)).transpose()

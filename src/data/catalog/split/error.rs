@@ -35,6 +35,11 @@ pub enum ServerError {
     NoCatalog { server: String, lacks: &'static str },
     #[error("{server} stopped in the middle of an answer: {cause}; try again when it works")]
     Cut { server: String, cause: String },
+    #[error(
+        "{server} stopped at the end of a change: {cause}; it is not known whether it was made: look at the catalog when it works, \
+         and repeat the command if it was not"
+    )]
+    Unknown { server: String, cause: String },
     #[error("{server} is busy: {said}; try again")]
     Busy { server: String, said: String },
     #[error("{server} has no room: {said}; nothing was saved: make room there and try again")]
@@ -53,6 +58,24 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// The same for a change that may have been made although its answer was lost.
+    pub fn at_commit(self) -> Self {
+        match self {
+            Self::Unreachable { server, cause } | Self::Cut { server, cause } => {
+                Self::Unknown { server, cause }
+            }
+            other => other,
+        }
+    }
+
+    /// The same once it is known that the change was not made.
+    pub fn undone(self) -> Self {
+        match self {
+            Self::Unknown { server, cause } => Self::Cut { server, cause },
+            other => other,
+        }
+    }
+
     /// What the caller can do next.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -67,6 +90,7 @@ impl ServerError {
             | Self::TooOld { .. }
             | Self::NoCatalog { .. }
             | Self::Cut { .. }
+            | Self::Unknown { .. }
             | Self::Said { .. }
             | Self::Odd { .. } => Kind::Broken,
         }

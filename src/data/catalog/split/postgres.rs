@@ -196,7 +196,8 @@ impl Postgres {
     /// Runs `work` in a transaction, after those of all other writers of dcfs: all or nothing.
     ///
     /// # Errors
-    /// Errors of `work` and of the server. If the connection is lost at the end, it may have been committed.
+    /// Errors of `work` and of the server. [`ServerError::Unknown`]: the connection was lost at the end, and it may have been
+    /// committed.
     pub fn transaction<T>(
         &self,
         work: impl FnOnce(&dyn Write) -> Result<T, Error>,
@@ -214,7 +215,11 @@ impl Postgres {
         }
         let done = work(&Transaction { server: self, session: session.clone() });
         match done {
-            Ok(answer) => self.batch(&session, "COMMIT").map(|()| answer),
+            Ok(answer) => match self.batch(&session, "COMMIT") {
+                Ok(()) => Ok(answer),
+                Err(Error::Server(error)) => Err(error.at_commit().into()),
+                Err(error) => Err(error),
+            },
             Err(error) => {
                 self.batch(&session, "ROLLBACK").ok();
                 Err(error)

@@ -59,7 +59,7 @@ impl Servers {
             tables.push((old, new));
         }
         let new = self.live()?;
-        self.brief(|write| life::note(write, new.id()))?;
+        self.brief(|write| life::note(write, new.id())).map_err(life::undone)?;
         let done = self.linked(&tables, &new).and_then(|()| {
             let old = self.live()?;
             for (table, _) in &tables {
@@ -109,8 +109,12 @@ impl Servers {
         let done = match says(self, &life) {
             Err(Error::Server(error)) => {
                 // Its connection may be lost behind the word that ends it.
-                let is_done = self.is_settled(&life) && self.ask(is_done).unwrap_or(false);
-                if is_done { Ok(()) } else { Err(error.into()) }
+                let is_done = self.is_settled(&life).then(|| self.ask(is_done));
+                match is_done {
+                    Some(Ok(true)) => Ok(()),
+                    Some(Ok(false)) => Err(error.undone().into()),
+                    Some(Err(_)) | None => Err(error.into()),
+                }
             }
             done => done,
         };

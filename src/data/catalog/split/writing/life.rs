@@ -75,6 +75,14 @@ pub fn note(write: &dyn Write, id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The error of a change that may have been made and is no more than a note: what was wanted was not done.
+pub fn undone(error: Error) -> Error {
+    match error {
+        Error::Server(error) => error.undone().into(),
+        error => error,
+    }
+}
+
 /// Removes a note: the stage was published, or its tables are gone. Whether there was one.
 pub fn forget(write: &dyn Write, id: &str) -> Result<bool, Error> {
     Ok(write.run("DELETE FROM dcfs_stages WHERE id = ?1", bound![id])? == 1)

@@ -73,7 +73,7 @@ impl<'w> ServerStage<'w> {
             gathered: Gathered::default(),
             watch: Watch::nobody(),
         };
-        stage.servers.brief(|write| life::note(write, &id))?;
+        stage.servers.brief(|write| life::note(write, &id)).map_err(life::undone)?;
         stage.servers.server.run(&sql, &[], None)?;
         Ok(stage)
     }
@@ -391,7 +391,11 @@ impl ServerStage<'_> {
         }
         let sql = "SELECT id, version FROM datasets_versions WHERE uuid = ?1";
         let found = self.servers.ask(|tables| tables.first(sql, bound![uuid]));
-        let Ok(Some(row)) = found else { return Err(error.into()) };
+        let row = match found {
+            Ok(Some(row)) => row,
+            Ok(None) => return Err(error.undone().into()),
+            Err(_) => return Err(error.into()),
+        };
         let version = row.text(1).and_then(|text| text.parse().ok());
         let (Some(id), Some(version)) = (row.integer(0), version) else { return Err(error.into()) };
         Ok(Saved {
