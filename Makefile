@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fiona test lint unit e2e test-loaders test-browser test-cluster cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
+.PHONY: help demo demo-fiona test lint unit e2e test-loaders test-browser test-cluster cluster-costs cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -15,6 +15,7 @@ SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
 SOAK_CASES ?= 20000
 FUZZ_SECONDS ?= 60
+ROWS ?= 1000000
 # PROFILE=dev packages the debug build, to try the scripts.
 PROFILE ?= release
 PACKAGE_BIN ?= $(TARGET)/$(if $(filter dev,$(PROFILE)),debug/dcfs,x86_64-unknown-linux-gnu/release/dcfs)
@@ -61,6 +62,11 @@ test-cluster: build ## A catalog on real ClickHouse and PostgreSQL (installs the
 	@tests/setup cluster
 	cargo build --example pushed
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/cluster/pytest.ini tests/cluster $(PYTEST)
+
+cluster-costs: release ## What hosts that share a catalog on servers and a bucket cost, for a version of ROWS rows (1,000,000)
+	@tests/setup cluster
+	cargo build --release --example bench_delay
+	DCFS_BIN=$(TARGET)/release/dcfs DCFS_BENCH_EXAMPLES=$(TARGET)/release/examples $(PYTHON) tests/cluster/costs.py --rows $(ROWS)
 
 cluster-up: ## Start ClickHouse and PostgreSQL in ./cluster with a small catalog, or a copy of CATALOG=DIR; print how to mount it
 	@tests/setup cluster

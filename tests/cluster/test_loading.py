@@ -92,7 +92,7 @@ def test_lists_and_models_are_loaded_and_copied_by_a_delta(both):
 def test_a_file_that_cannot_be_read_saves_nothing(both):
     both.write("1.csv", "n\n1\n")
     both.load("1.csv", "--delta")
-    both.write("2.csv", "n,\"\n1,2,3\n")
-    for words in [["1.csv", "2.csv", "--delta"], ["2.csv"], ["none.csv"]]:
+    both.write("2.jsonl", "{\n")
+    for words in [["1.csv", "2.jsonl", "--delta"], ["2.jsonl"], ["none.csv"]]:
         assert both.each("load", *words, "--as", "d").returncode > 0
     assert len(both.rows()) == 1 and both.each("show", "d@1.0.1").returncode == 1
