@@ -3,6 +3,8 @@
 //!
 //! Anybody may have written an object: callers trust only what they can verify.
 
+use std::ops::Range;
+
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -37,6 +39,12 @@ pub trait Objects: Send + Sync {
     /// # Errors
     /// A longer object; errors of the store.
     fn get(&self, key: &str, most: u64) -> Result<Option<Seen>>;
+
+    /// Reads a part of an object; `None` if there is none, or it ends before.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>>;
 
     /// Writes an object, replacing any that exists.
     ///

@@ -154,7 +154,7 @@ pub fn tier(config: store::Config, catalog: &Arc<Catalog>, who: Who) -> Result<O
         Who::Mount => said.write,
         Who::Told => true,
     };
-    let rules = Rules { may_write, lease: said.lease };
+    let rules = Rules { may_write, lease: said.lease, split: said.split };
     Ok(Some(Tier::new(objects, catalog.clone(), rules)))
 }
 

@@ -12,7 +12,7 @@ use super::{Answer, Error, Vfs};
 use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::catalog::VersionInfo;
-use dcfs_data::pack::Pack;
+use dcfs_data::pack::{Pack, names};
 use dcfs_store::patience;
 
 /// How much longer than the timeout, in multiples of it, abandoned work continues.
@@ -54,12 +54,13 @@ impl Vfs {
         in_turn(&self.turns, Turn::Long, self.timeout, work).await
     }
 
-    /// Runs `ask` on a view's place: at once if its pack is open and its rows are known, else in a task.
+    /// Runs `ask` on a view's place: at once if its pack is open, its rows are known and its names are in memory,
+    /// else in a task.
     pub(super) fn with_place<T: Send + 'static>(
         self: &Arc<Self>,
         number: u64,
         slot: Slot,
-        ask: impl FnOnce(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
+        ask: impl Fn(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
         self.with_view(number, slot, |view| {
             if let Some(pack) = view.pack()
@@ -68,7 +69,13 @@ impl Vfs {
                 && shown.as_ref().is_none_or(|shown| shown.set.is_ready())
             {
                 let place = Place { slot, view, pack, shown };
-                return Answer::Now(self.sound(number, &place, ask(self, &place)));
+                let answer = match place.pack.is_here() {
+                    true => Some(ask(self, &place)),
+                    false => names::hurried(|| ask(self, &place)),
+                };
+                if let Some(answer) = answer {
+                    return Answer::Now(self.sound(number, &place, answer));
+                }
             }
             self.with_place_in_task(number, slot, ask)
         })

@@ -136,9 +136,13 @@ impl Listing {
         Self { own: plain(own), up: plain(up), heads, body }
     }
 
-    /// Whether [`Listing::each`] may block on the catalog.
+    /// Whether [`Listing::each`] may block on the catalog, or on names that are on another host.
     pub fn may_wait(&self) -> bool {
-        matches!(self.body, Some(Body::Beside { .. }))
+        match &self.body {
+            None => false,
+            Some(Body::Beside { .. }) => true,
+            Some(Body::Files { place, .. } | Body::Ranked { place, .. }) => !place.pack.is_here(),
+        }
     }
 
     /// Whether it never changes, so that the kernel may cache it.

@@ -6,6 +6,7 @@ use super::views::{Step, View};
 use super::{Vfs, filters, sets};
 use dcfs_core::id::EntryId;
 use dcfs_core::name::escape;
+use dcfs_data::pack::{Pack, names};
 
 impl Vfs {
     /// The path of an inode; its number if it has none.
@@ -119,8 +120,9 @@ impl Vfs {
 
     fn entry_path(&self, slot: Slot, entry: EntryId, depth: Option<u16>) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
-        let found =
-            pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
+        // For the log, which waits for nothing.
+        let path = |pack: &Pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?));
+        let found = pack.and_then(|pack| names::hurried(|| path(&pack))?);
         let Some((column, path)) = found else { return format!("/(entry {})", entry.number()) };
         let root = self.views.named(slot).and_then(|view| view.root);
         let above = root.map_or(0, |root| usize::from(root.depth));

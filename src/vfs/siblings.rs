@@ -99,7 +99,8 @@ impl Siblings {
 impl Vfs {
     /// Records that a directory was opened for listing: files may be opened in its order.
     pub(super) fn listed(&self, place: &Place, column: u16) {
-        if self.siblings.prefetch == Prefetch::Off || place.shown.is_none() {
+        let is_known = place.shown.is_some() && place.pack.is_here();
+        if self.siblings.prefetch == Prefetch::Off || !is_known {
             return;
         }
         let (base, key) = (place.view.base, Inode::Column(place.slot, column).number());

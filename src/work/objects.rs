@@ -48,6 +48,8 @@ impl Selection {
         pack: Arc<Pack>,
         rows: Option<Arc<Ordinals>>,
     ) -> Result<Self> {
+        // All of its names are needed, not some blocks of them.
+        pack.bring()?;
         let entries = match rows.clone() {
             Some(rows) => pack.entries(&Subset::new(rows))?.clone(),
             None => pack.columns().iter().flat_map(|column| column.entries.clone()).collect(),

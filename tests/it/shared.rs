@@ -2,6 +2,7 @@
 //! stranger may write.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use dcfs_core::expr;
 use dcfs_core::id::EntryId;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
-use dcfs_data::pack::{Limits, Pack, Packs};
+use dcfs_data::pack::{Limits, Node, Pack, Packs, names};
 use dcfs_data::query::{Queries, Version};
 use dcfs_store::Config;
 use proptest::prelude::*;
@@ -75,12 +76,17 @@ struct Host {
 
 impl Host {
     fn new(home: &Home, may_write: bool) -> Self {
+        Self::splitting(home, may_write, u64::MAX)
+    }
+
+    /// A host for which versions of `split` rows are large.
+    fn splitting(home: &Home, may_write: bool, split: u64) -> Self {
         let catalog = Arc::new(Catalog::open(home.builder.path()).expect("a catalog"));
         let of = catalog.versions().expect("versions").remove(0);
         let prefix = format!("file://{}", home.shared().display());
         let config = Config::new(Duration::from_secs(5));
         let objects = dcfs_store::shared::open(&config, &prefix).expect("a folder");
-        let tier = Tier::new(objects, catalog.clone(), Rules { may_write, lease: LEASE });
+        let tier = Tier::new(objects, catalog.clone(), Rules { may_write, lease: LEASE, split });
         let cache = tempfile::tempdir().expect("a folder");
         let tier_of = Some(tier.clone());
         let folder = cache.path().join("cache");
@@ -135,6 +141,75 @@ fn what_one_host_shares_another_reads() {
     assert_eq!(reader.count("width > 98"), 600);
     assert!(reader.tier.told().fetched > before, "the column came from there");
     assert!(reader.cache.path().join("cache/packs").is_dir());
+}
+
+#[test]
+fn names_in_blocks_are_enough_until_the_pack_is_needed() {
+    let home = Home::new(ROWS);
+    let builder = Host::splitting(&home, false, 1000);
+    let (paths, count) = (builder.paths(), builder.count("width > 50"));
+    let builder = Host { tier: Host::splitting(&home, true, 1000).tier, ..builder };
+    builder.share();
+    let reader = Host::splitting(&home, false, 1000);
+    let pack = reader.pack();
+    assert_eq!((pack.requests(), reader.tier.told().fetched), (0, 3), "a list and two files");
+    let root = pack.root(0).expect("one column");
+    let Some(Node::Dir(dir)) = pack.lookup(root, b"3", None).expect("read") else {
+        panic!("a directory")
+    };
+    let before = pack.requests();
+    let Some(Node::File(entry)) = pack.lookup(dir, b"59993.jpg", None).expect("read") else {
+        panic!("a file")
+    };
+    assert_eq!(pack.requests() - before, 1, "a cold look-up is one range read");
+    assert_eq!(pack.facts(entry).expect("in the same block").size, Some(59993));
+    assert_eq!(
+        pack.first_row(entry).expect("in the same block"),
+        pack.row_id(59993).expect("a row")
+    );
+    assert_eq!(pack.requests() - before, 1);
+    let (before, mut listed) = (pack.requests(), 0);
+    pack.list(root, root.first, None, &mut |_| {
+        listed += 1;
+        ControlFlow::Continue(())
+    })
+    .expect("read");
+    assert_eq!(listed, 7);
+    assert!(pack.requests() - before <= 2, "directories by themselves");
+    assert!(names::hurried(|| pack.lookup(dir, b"40009.jpg", None)).is_none(), "it would wait");
+    assert!(names::hurried(|| pack.lookup(dir, b"59993.jpg", None)).is_some());
+    assert_eq!(reader.paths(), paths);
+    assert_eq!(reader.count("width > 50"), count, "rows need no names");
+    assert!(!pack.is_here());
+    let of = |pack: &Pack, row| pack.entry_of(0, row).expect("read").map(|entry| entry.number());
+    assert_eq!(of(&pack, 7), of(&builder.pack(), 7));
+    assert!(pack.is_here(), "the whole pack was fetched");
+    assert_eq!(reader.paths(), paths);
+    assert_eq!(reader.tier.told().refused, 0);
+}
+
+#[test]
+fn a_byte_of_any_object_is_noticed_whoever_reads_blocks() {
+    let home = Home::new(3000);
+    let builder = Host::splitting(&home, false, 1000);
+    let paths = builder.paths();
+    Host { tier: Host::splitting(&home, true, 1000).tier, ..builder }.share();
+    let (mut refused, objects) = (0, home.objects());
+    for object in &objects {
+        let bytes = fs::read(object).expect("readable");
+        for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x40;
+            fs::write(object, &changed).expect("written");
+            let reader = Host::splitting(&home, false, 1000);
+            assert_eq!(reader.paths(), paths, "byte {at} of {}", object.display());
+            refused += reader.tier.told().refused;
+        }
+        fs::remove_file(object).expect("removed");
+        assert_eq!(Host::splitting(&home, false, 1000).paths(), paths);
+        fs::write(object, &bytes).expect("written");
+    }
+    assert!(refused > objects.len() as u64, "{refused}");
 }
 
 #[test]

@@ -35,9 +35,10 @@ def team(s3, tmp_path):
     folder = tmp_path / "catalog"
     made.make(folder, "class/hash", ROWS, made.TYPED)
 
-    def host(name, write=False, prefix=f"s3://{bucket}/dcfs", url=s3.url, lease=1):
+    def host(name, write=False, prefix=f"s3://{bucket}/dcfs", url=s3.url, lease=1, split=4_000_000):
         config = tmp_path / f"{name}.toml"
-        config.write_text(f'[shared]\nprefix = "{prefix}"\nwrite = {str(write).lower()}\nlease = {lease}\n')
+        said = f'[shared]\nprefix = "{prefix}"\nwrite = {str(write).lower()}\nlease = {lease}\nsplit = {split}\n'
+        config.write_text(said)
         keys = servers.S3.KEYS | {"AWS_ENDPOINT_URL": url, "DCFS_CONFIG": str(config)}
         return mounts.Dcfs(tmp_path / name, **keys)
 
@@ -213,6 +214,100 @@ def test_a_catalog_that_cannot_be_written_is_read_and_shared_by_nobody(team, sha
     shared = run("warm", "--to-shared", "bench", "--catalog", folder)
     assert shared.returncode != 0 or '0 objects' in shared.stdout, shared.stdout
     assert team.keys() == before
+
+
+def test_names_in_blocks_are_read_by_range(team, tmp_path):
+    """A version of many rows: a second host has the top alone. A look-up is one range read, and so is a page of a listing;
+    the whole pack comes when a filter lists files."""
+    warm(team, team.host("first", split=1000))
+    with (
+        servers.gate(tmp_path / "gate", team.s3.url) as gate,
+        mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "a") as truth,
+    ):
+        second = team.host("second", url=gate.url, split=1000)
+
+        def asked(question):
+            before = len(gate.asked())
+            return question(), len(gate.asked()) - before
+
+        def stat(folder, name):
+            found = os.stat(root / folder / name)
+            return found.st_size, found.st_mtime_ns
+
+        with second.mount(team.catalog, tmp_path / "b") as mount:
+            root, there = mount.datasets / "bench@1.0.0", truth.datasets / "bench@1.0.0"
+            folders = sorted(name for name in os.listdir(there) if not name.startswith("_"))
+            # The list of files, the manifest, and the top, which has the first name.
+            assert asked(lambda: os.stat(root / folders[0]))[1] == 3
+            counts = []
+            for folder in folders[5::200]:
+                counts.append(asked(lambda: os.stat(root / folder))[1])
+                for name in sorted(os.listdir(there / folder))[::20]:
+                    found, requests = asked(lambda: stat(folder, name))
+                    known = os.stat(there / folder / name)
+                    assert found == (known.st_size, known.st_mtime_ns)
+                    counts.append(requests)
+                listed, requests = asked(lambda: os.listdir(root / folder))
+                assert sorted(listed) == sorted(os.listdir(there / folder))
+                counts.append(requests)
+            assert max(counts) == 1 and not (root / folders[0] / "nothing").exists()
+            assert names(mount) == names(truth)
+            assert not list(second.home.rglob("c0.fst")), "no pack was fetched"
+            # Bytes of names that were read are here: nothing is asked for again.
+            again, requests = asked(lambda: names(mount))
+            assert again == names(truth)
+            # The files of a filter need the map from rows to entries.
+            assert count(mount) == count(truth)
+            assert sorted(os.listdir(root / FILTER)) == sorted(os.listdir(there / FILTER))
+            assert list(second.home.rglob("c0.fst")) and names(mount) == names(truth)
+        assert second.worries() == []
+        # The next mount uses what is here.
+        with second.mount(team.catalog, tmp_path / "b") as mount:
+            listed, requests = asked(lambda: names(mount))
+            assert listed == names(truth) and requests == 0
+
+
+def test_blocks_that_cannot_be_read_are_an_error_until_they_can(team, tmp_path):
+    """A bucket that refuses or is away: EIO or EACCES with a line in the log, no hang; names that are here stay; then all works."""
+    warm(team, team.host("first", split=1000))
+    with servers.gate(tmp_path / "gate", team.s3.url) as gate:
+        second = team.host("second", url=gate.url, split=1000)
+        with second.mount(team.catalog, tmp_path / "b") as mount:
+            root = mount.datasets / "bench@1.0.0"
+            folders = sorted(name for name in os.listdir(root) if not name.startswith("_"))
+            here = sorted(os.listdir(root / folders[0]))
+            gate.refuse(servers.S3.KEYS["AWS_ACCESS_KEY_ID"])
+            with pytest.raises(OSError):
+                os.listdir(root / folders[-1])
+            assert sorted(os.listdir(root / folders[0])) == here
+            assert any("names cannot be read" in line for line in second.worries())
+            gate.refuse()
+            for _ in range(300):
+                try:
+                    listed = os.listdir(root / folders[-1])
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            assert listed
+
+
+def test_damaged_blocks_are_never_believed(team, tmp_path):
+    """A byte of any object changed: the names are right all the same, from the pack."""
+    random.seed(22)
+    warm(team, team.host("first", split=1000))
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "t") as truth:
+        want = names(truth)
+    for number, key in enumerate(team.objects()):
+        body = team.s3.client.get_object(Bucket=team.bucket, Key=key)["Body"].read()
+        # Every block has some of them.
+        changed = bytearray(body)
+        for at in range(random.randrange(min(len(body), 4096)), len(body), 4096):
+            changed[at] ^= 1 << random.randrange(8)
+        team.s3.put(team.bucket, key, bytes(changed[: len(body) - number % 2]))
+        reader = team.host(f"reader{number}", split=1000)
+        with reader.mount(team.catalog, tmp_path / f"r{number}") as mount:
+            assert names(mount) == want
+        team.s3.put(team.bucket, key, body)
 
 
 def test_what_nobody_needs_is_removed(team, tmp_path):

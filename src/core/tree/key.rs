@@ -16,6 +16,17 @@ pub fn names(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     key.split(|b| *b == SEPARATOR)
 }
 
+/// The number of directories that the beginning of a key names: those with a separator after them.
+pub fn depth(key: &[u8]) -> usize {
+    key.iter().filter(|b| **b == SEPARATOR).count()
+}
+
+/// Where the separator number `n` is, counted from 1.
+pub fn nth_separator(key: &[u8], n: usize) -> Option<usize> {
+    let mut separators = key.iter().enumerate().filter(|(_, b)| **b == SEPARATOR);
+    separators.nth(n.checked_sub(1)?).map(|(at, _)| at)
+}
+
 /// Whether `key` is below the directory `directory`, at any depth.
 pub fn is_below(key: &[u8], directory: &[u8]) -> bool {
     key.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&SEPARATOR))

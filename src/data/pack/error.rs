@@ -51,6 +51,9 @@ pub enum PackError {
     /// Rows were added or removed during the scan.
     #[error("the version had {expected} rows and then {found}: it is being changed; try again")]
     Changed { expected: u64, found: u64 },
+    /// Another module's error.
+    #[error("{0}")]
+    Other(dcfs_core::error::Error),
     /// The sorting thread could not start, or died.
     #[error("cannot sort the rows: {0}")]
     Thread(String),
@@ -80,6 +83,7 @@ impl PackError {
 impl From<PackError> for dcfs_core::error::Error {
     fn from(error: PackError) -> Self {
         let kind = match error {
+            PackError::Other(error) => return error,
             PackError::Gone { .. } => Kind::Stale,
             PackError::Changed { .. } => Kind::Busy,
             _ => Kind::Broken,

@@ -51,7 +51,7 @@ fn hash(text: &str, bytes: usize) -> String {
 }
 
 /// `<path>.<what>-<pid>-<n>`, with a new `n`.
-fn sibling(path: &Path, what: &str) -> PathBuf {
+pub fn sibling(path: &Path, what: &str) -> PathBuf {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{what}-{}-{n}", std::process::id()));

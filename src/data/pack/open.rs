@@ -16,6 +16,7 @@ use super::error::{PackError, Result};
 use super::folder::{self, Staging, Turn as BuildTurn};
 use super::ids::{self, RowIds};
 use super::manifest::Manifest;
+use super::names::remote::{self, Remote};
 use super::output::mapped;
 use super::shared::{self, Lease, Shared, Turn};
 use super::{Column, Limits, Pack};
@@ -100,7 +101,7 @@ fn obtain_from(
     if let (Some(shared), Some(lease)) = (shared, lease) {
         let name = shared::of_pack(&pack.name());
         let files = |folder: &Path| Ok(Manifest::read(folder)?.files);
-        shared.share_under(lease, vec![(name, folder)], files);
+        shared.share_under(lease, vec![(name, folder)], files, remote::share);
     }
     Ok(pack)
 }
@@ -195,6 +196,34 @@ pub(super) fn open(
         damage,
         packed: Columns::default(),
         shared: None,
+        remote: None,
+    })
+}
+
+/// A pack whose names are elsewhere, with the folder `home` for what is kept here.
+pub(super) fn named(
+    home: &Path,
+    manifest: &Manifest,
+    columns: &[FileColumn],
+    limits: Limits,
+    remote: Remote,
+) -> Result<Pack, PackError> {
+    if !manifest.is_for(columns) {
+        return Err(PackError::Schema);
+    }
+    let at = fs::metadata(home).map_err(PackError::read(home))?;
+    Ok(Pack {
+        kept: limits.kept,
+        columns: number_columns(manifest, columns)?,
+        readers: Vec::new(),
+        ids: RowIds { count: manifest.rows, first: manifest.first_id, map: None },
+        folder: home.to_path_buf(),
+        home: (at.dev(), at.ino()),
+        serial: OPENED.fetch_add(1, Ordering::Relaxed),
+        damage: Damage::new(home),
+        packed: Columns::default(),
+        shared: None,
+        remote: Some(Box::new(remote)),
     })
 }
 
@@ -219,7 +248,7 @@ fn check_names(manifest: &Manifest) -> Result<(), PackError> {
     }
 }
 
-fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, PackError> {
+pub(super) fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, PackError> {
     let parts = manifest.columns.iter().enumerate();
     parts
         .map(|(number, part)| ColumnReader::open(folder, number, part.entries, manifest.rows))

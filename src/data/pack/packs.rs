@@ -12,8 +12,9 @@ use lru::LruCache;
 use tokio::sync::OnceCell;
 
 use super::error::Result;
+use super::names::remote::{self, Asked};
 use super::shared::{Tier, Told};
-use super::{Limits, Pack, obtain_shared};
+use super::{Limits, Pack, name_of, obtain, obtain_shared};
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Error, Kind};
@@ -119,7 +120,23 @@ impl Packs {
             let columns: Vec<FileColumn> = schema.listed_files().cloned().collect();
             // A damaged pack may have come from the shared folder: it is built here.
             let shared = shared.as_ref().filter(|_| !is_again).map(|tier| tier.of(of));
-            obtain_shared(&(&*catalog, of), &of.uuid, &columns, &packs, limits, shared.as_ref())
+            let (catalog, of, packs) = (catalog.clone(), of.clone(), packs.clone());
+            let Some(shared) = shared else {
+                return obtain(&(&*catalog, &of), &of.uuid, &columns, &packs, limits);
+            };
+            let name = name_of(&(&*catalog, &of), &of.uuid)?;
+            let (rows, ..) = catalog.extent(&of)?;
+            let (with, wanted, home) = (shared.clone(), columns.clone(), packs.clone());
+            let whole = move || {
+                let rows = (&*catalog, &of);
+                obtain_shared(&rows, &of.uuid, &wanted, &home, limits, Some(&with))
+            };
+            let asked = Asked { pack: &name, rows, columns: &columns, packs: &packs, limits };
+            let opener = Box::new(whole.clone());
+            match remote::open_shared(&asked, &shared, opener)? {
+                Some(pack) => Ok(pack),
+                None => whole(),
+            }
         };
         Self { tier, ..Self::opening(opener) }
     }

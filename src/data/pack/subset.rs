@@ -53,9 +53,10 @@ impl Pack {
         if let Some(entries) = set.entries.get() {
             return Ok(entries);
         }
-        let found = self.guarded(|| {
+        let whole = self.whole()?;
+        let found = whole.guarded(|| {
             let mut entries = RoaringBitmap::new();
-            for (reader, column) in self.readers.iter().zip(&self.columns) {
+            for (reader, column) in whole.readers.iter().zip(&whole.columns) {
                 let range = &column.entries;
                 entries |= entries_of(reader, range.start, range.len(), &set.rows)?;
             }
@@ -77,10 +78,11 @@ impl Pack {
     /// # Errors
     /// Damage; a directory that this pack did not give out.
     pub fn rows_below(&self, dir: Dir) -> Result<Ordinals> {
-        let last = self.last_in(dir)?;
-        self.guarded(|| {
-            let (reader, base) = self.part(dir.column)?;
-            self.rows_of(reader, dir.first - base..last - base + 1)
+        let whole = self.whole()?;
+        let last = whole.last_in(dir)?;
+        whole.guarded(|| {
+            let (reader, base) = whole.part(dir.column)?;
+            whole.rows_of(reader, dir.first - base..last - base + 1)
         })
     }
 
@@ -96,9 +98,10 @@ impl Pack {
         }
         let key: Vec<u8> =
             prefix.iter().map(|byte| if *byte == b'/' { SEPARATOR } else { *byte }).collect();
-        self.guarded(|| {
-            let (reader, _) = self.part(column)?;
-            self.rows_of(reader, reader.paths.beginning_with(&key)?).map(Some)
+        let whole = self.whole()?;
+        whole.guarded(|| {
+            let (reader, _) = whole.part(column)?;
+            whole.rows_of(reader, reader.paths.beginning_with(&key)?).map(Some)
         })
     }
 

@@ -17,21 +17,28 @@ pub struct Shared {
     pub write: bool,
     /// A builder that is silent for this long is presumed dead.
     pub lease: Duration,
+    /// Names of versions of this many rows and more are shared in blocks, too.
+    pub split: u64,
 }
 
-const NAMES: [&str; 3] = ["prefix", "write", "lease"];
+const NAMES: [&str; 4] = ["prefix", "write", "lease", "split"];
 
 /// The default: long enough for a builder that waits for a slow bucket, short enough for those who wait for a
 /// dead one.
 const LEASE: Duration = Duration::from_secs(30);
 
+/// The default: below it, a pack is fetched as a whole within seconds.
+const SPLIT: u64 = 4_000_000;
+
 /// Allowed leases in seconds.
 const LEASES: std::ops::RangeInclusive<i64> = 1..=3600;
+
+const SPLIT_IS: &str = "`split` is a number of rows, such as `split = 4000000`";
 
 impl Shared {
     /// Parses the table, which begins at byte `at`.
     pub fn read(at: usize, entries: &DeTable<'_>) -> Result<Self, Wrong> {
-        let (mut prefix, mut write, mut lease) = (None, false, LEASE);
+        let (mut prefix, mut write, mut lease, mut split) = (None, false, LEASE, SPLIT);
         for (name, value) in entries {
             let wrong = |text: String| (value.span().start, text);
             match (name.get_ref().as_ref(), value.get_ref()) {
@@ -59,6 +66,11 @@ impl Shared {
                         "`lease` is a number of seconds, such as `lease = 30`".into(),
                     ));
                 }
+                ("split", DeValue::Integer(number)) => {
+                    let rows = number.to_string().parse().ok();
+                    split = rows.ok_or_else(|| wrong(SPLIT_IS.into()))?;
+                }
+                ("split", _) => return Err(wrong(SPLIT_IS.into())),
                 (other, _) => {
                     let near = nearest::to(other, NAMES.into_iter());
                     let hint = nearest::hint(&near, &format!("there are {}", NAMES.join(", ")));
@@ -69,7 +81,7 @@ impl Shared {
         }
         let missing =
             || (at, "`[shared]` names no `prefix`, such as `prefix = \"s3://bucket/dcfs\"`".into());
-        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, lease })
+        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, lease, split })
     }
 }
 
@@ -86,15 +98,20 @@ mod tests {
     #[test]
     fn says_where_and_how() {
         assert_eq!(read(""), Ok(None));
-        let bare = Shared { prefix: "s3://b/p".into(), write: false, lease: LEASE };
+        let bare = Shared { prefix: "s3://b/p".into(), write: false, lease: LEASE, split: SPLIT };
         assert_eq!(read("[shared]\nprefix = 's3://b/p'"), Ok(Some(bare.clone())));
-        let all = Shared { write: true, lease: Duration::from_secs(2), ..bare };
-        assert_eq!(read("[shared]\nprefix = 's3://b/p'\nwrite = true\nlease = 2"), Ok(Some(all)));
+        let all = Shared { write: true, lease: Duration::from_secs(2), split: 7, ..bare };
+        assert_eq!(
+            read("[shared]\nprefix = 's3://b/p'\nwrite = true\nlease = 2\nsplit = 7"),
+            Ok(Some(all))
+        );
         let cases = [
             ("[shared]", "names no `prefix`"),
             ("[shared]\nprefix = 1", "is a text"),
             ("[shared]\nprefx = 's3://b'", "did you mean `prefix`"),
             ("[shared]\nprefix = 's3://b'\nwrite = 'yes'", "`true` or `false`"),
+            ("[shared]\nprefix = 's3://b'\nsplit = -1", "a number of rows"),
+            ("[shared]\nprefix = 's3://b'\nsplit = '4M'", "a number of rows"),
             ("[shared]\nprefix = 's3://b'\nlease = 0", "1 to 3600 seconds"),
             ("[shared]\nprefix = 's3://b'\nlease = '1m'", "a number of seconds"),
         ];

@@ -2,6 +2,7 @@
 //!
 //! Requests run on a thread of their own: callers may be in a task, between tasks, or without a runtime.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -256,6 +257,37 @@ async fn read(
     Ok(Some(Some(Seen { bytes, tag })))
 }
 
+/// Reads a part of an object; `None` if it has no such part, or there is none.
+async fn read_range(
+    store: &dyn ObjectStore,
+    path: &Path,
+    notes: Notes,
+    range: Range<u64>,
+    came: Came,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut options = GetOptions::default().with_range(Some(range.clone()));
+    options.extensions.insert(notes);
+    let got = match store.get_opts(path, options).await {
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) if fault::refusal(&error).is_some_and(|refusal| refusal.status == 416) => {
+            return Ok(None);
+        }
+        got => got?,
+    };
+    came.note();
+    let wanted = range.end - range.start;
+    let mut stream = got.into_stream();
+    let mut bytes = Vec::new();
+    while let Some(part) = stream.try_next().await? {
+        came.note();
+        bytes.extend_from_slice(&part);
+        if bytes.len() as u64 > wanted {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 == wanted))
+}
+
 /// The tag that distinguishes versions of an object: S3 and Azure compare the etag before an overwrite, Google
 /// the version.
 fn tag(etag: Option<&str>, version: Option<&str>) -> String {
@@ -318,6 +350,18 @@ impl<B: Bucket> Objects for Folder<B> {
                 })
                 .await?;
             got.ok_or_else(long)
+        })
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let key = key.to_owned();
+        self.wait(|inner| async move {
+            let came = Came::default();
+            inner
+                .ask(&key, PATIENCE, &came, |store, path, notes| {
+                    read_range(store, path, notes, range.clone(), came.clone()).boxed()
+                })
+                .await
         })
     }
 

@@ -21,13 +21,13 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Seen;
 
 /// The size of a piece in bytes, except for the last of a file.
-const PIECE: u64 = 8 << 20;
+pub const PIECE: u64 = 8 << 20;
 
 /// The most pieces in transfer: they are the memory that fetching takes.
 const AT_ONCE: usize = 4;
 
 /// The longest list in bytes.
-const LONGEST: u64 = 16 << 20;
+pub const LONGEST: u64 = 16 << 20;
 
 /// The file of a folder that describes the others; fetched last, because a folder that has one is
 /// complete.
@@ -36,25 +36,25 @@ const MANIFEST: &str = "manifest.json";
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bundle {
+pub(super) struct Bundle {
     /// The name it is shared under.
     name: String,
-    files: Vec<Part>,
+    pub files: Vec<Part>,
 }
 
 /// One file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Part {
-    name: String,
-    length: u64,
+pub(super) struct Part {
+    pub name: String,
+    pub length: u64,
     /// The SHA-256 of each piece.
-    pieces: Vec<Digest>,
+    pub pieces: Vec<Digest>,
 }
 
 impl Part {
     /// The digest and the length of each piece.
-    fn pieces(&self) -> impl Iterator<Item = (&Digest, u64)> {
+    pub fn pieces(&self) -> impl Iterator<Item = (&Digest, u64)> {
         let length = |number: u64| PIECE.min(self.length.saturating_sub(number * PIECE));
         self.pieces.iter().zip(0..).map(move |(digest, number)| (digest, length(number)))
     }
@@ -87,7 +87,7 @@ impl Shared {
     ///
     /// # Errors
     /// Errors of the folder.
-    fn is_whole(&self, name: &str) -> Result<bool> {
+    pub fn is_whole(&self, name: &str) -> Result<bool> {
         let Some(digest) = self.digest(name) else { return Ok(false) };
         let seen = self.tier.ask(|objects| objects.get(&self.key(&digest), LONGEST))?;
         let whole = |seen: &Seen| Digest::from(Sha256::digest(&seen.bytes)) == digest;
@@ -213,7 +213,7 @@ impl Shared {
 }
 
 /// Parses a list whose digest matched; its structure is validated all the same.
-fn read(bytes: &[u8], name: &str) -> Result<Bundle> {
+pub(super) fn read(bytes: &[u8], name: &str) -> Result<Bundle> {
     let odd = |why: &str| Error::new(Kind::Broken, format!("the list of files {why}"));
     let bundle: Bundle = serde_json::from_slice(bytes).map_err(|_| odd("cannot be read"))?;
     let plain = |name: &str| {

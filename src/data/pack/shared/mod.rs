@@ -10,6 +10,7 @@
 
 mod bundle;
 mod lease;
+mod parts;
 mod sweep;
 
 use std::fmt;
@@ -27,8 +28,9 @@ use crate::catalog::{Catalog, Digest, VersionInfo, Writer};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Objects;
 
-pub use bundle::Written;
+pub use bundle::{PIECE, Written};
 pub use lease::{Lease, Turn};
+pub use parts::{List, Pieces};
 pub use sweep::{Held, Of, Status, Swept, status, sweep};
 
 /// Changes whenever the layout of objects changes.
@@ -37,6 +39,11 @@ const LAYOUT: &str = "v1";
 /// The name that a pack is shared under.
 pub fn of_pack(pack: &str) -> String {
     format!("pack/{}/{pack}", super::manifest::FORMAT)
+}
+
+/// The name that the names of a pack are shared under, in blocks.
+pub fn of_names(pack: &str) -> String {
+    format!("names/{}/{pack}", super::names::FORMAT)
 }
 
 /// The name that a packed column is shared under, by its pack and its folder there.
@@ -66,6 +73,8 @@ pub struct Rules {
     pub may_write: bool,
     /// How long a builder may be silent before it is taken for dead.
     pub lease: Duration,
+    /// Versions of this many rows and more are shared as names in blocks, too.
+    pub split: u64,
 }
 
 /// The folder that hosts share, for the versions of one catalog.
@@ -229,6 +238,11 @@ impl Shared {
         self.tier.may_write()
     }
 
+    /// Whether the names of a version of so many rows are shared in blocks.
+    pub fn splits(&self, rows: u64) -> bool {
+        rows >= self.tier.rules.split
+    }
+
     /// Whether something is shared as `name`.
     pub fn has(&self, name: &str) -> bool {
         self.digest(name).is_some()
@@ -316,17 +330,18 @@ impl Shared {
         folders: Vec<(String, PathBuf)>,
         files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
     ) {
-        self.share_on_thread(None, folders, files);
+        self.share_on_thread(None, folders, files, |_, _| Ok(Written::default()));
     }
 
-    /// The same while holding a lease, which ends with it.
+    /// The same while holding a lease, which ends with it, and `more` of each folder after it.
     pub fn share_under(
         &self,
         lease: Lease,
         folders: Vec<(String, PathBuf)>,
         files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
+        more: impl Fn(&Self, &Path) -> Result<Written> + Send + 'static,
     ) {
-        self.share_on_thread(Some(lease), folders, files);
+        self.share_on_thread(Some(lease), folders, files, more);
     }
 
     fn share_on_thread(
@@ -334,13 +349,19 @@ impl Shared {
         lease: Option<Lease>,
         folders: Vec<(String, PathBuf)>,
         files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
+        more: impl Fn(&Self, &Path) -> Result<Written> + Send + 'static,
     ) {
         let shared = self.clone();
         let work = move || {
             let _lease = lease;
             for (name, folder) in folders {
                 let sums = files(&folder).map_err(Error::from);
-                match sums.and_then(|sums| shared.share(&name, &folder, &sums)) {
+                let shared_it = sums.and_then(|sums| {
+                    let mut written = shared.share(&name, &folder, &sums)?;
+                    written += more(&shared, &folder)?;
+                    Ok(written)
+                });
+                match shared_it {
                     Ok(Written { objects, bytes }) => {
                         tracing::info!(name, objects, bytes, "shared")
                     }

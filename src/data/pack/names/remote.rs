@@ -1,0 +1,270 @@
+//! A version's names on another host, and the whole pack for what they cannot answer.
+
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use dcfs_disk::private;
+
+use super::fetch::{Shelf, Source};
+use super::{BLOCKS, Names, TOP, write};
+use crate::pack::error::{PackError, Result};
+use crate::pack::folder::Staging;
+use crate::pack::manifest::{self, Manifest};
+use crate::pack::output::Sums;
+use crate::pack::shared::{self, Pieces, Shared, Written};
+use crate::pack::{Limits, Pack, open};
+use dcfs_core::cancel;
+use dcfs_core::error::{Error, Kind};
+use dcfs_core::schema::FileColumn;
+
+/// What the name of the folder of a version's names ends with, after that of its pack.
+pub const ENDING: &str = ".names";
+
+/// How often one who waits for the pack looks whether somebody still waits for the answer.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Obtains the whole pack.
+pub type Opener = dyn Fn() -> Result<Pack> + Send + Sync;
+
+/// Names in blocks, and the pack that they are of.
+pub struct Remote {
+    pub names: Names,
+    whole: Arc<Whole>,
+}
+
+/// The pack, obtained at most once, on a thread of its own.
+struct Whole {
+    pack: OnceLock<Arc<Pack>>,
+    open: Box<Opener>,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// The files that it should have.
+    files: Sums,
+}
+
+#[derive(Default)]
+struct State {
+    is_opening: bool,
+    /// How often it could not be obtained, and why the last time.
+    failures: u64,
+    why: Option<(Kind, String)>,
+}
+
+impl Remote {
+    /// The pack, if it has been obtained.
+    pub fn ready(&self) -> Option<&Arc<Pack>> {
+        self.whole.pack.get()
+    }
+
+    /// The pack, obtained now if it was not before; then it answers all questions. Waits.
+    ///
+    /// # Errors
+    /// Errors of obtaining it; the next caller tries again.
+    pub fn whole(&self) -> Result<&Arc<Pack>> {
+        super::may_wait()?;
+        let mut state = self.whole.lock();
+        let failures = state.failures;
+        loop {
+            if let Some(pack) = self.whole.pack.get() {
+                return Ok(pack);
+            }
+            if state.failures != failures {
+                let (kind, why) = state.why.clone().unwrap_or((Kind::Broken, String::new()));
+                return Err(Error::new(kind, why));
+            }
+            if !state.is_opening {
+                state.is_opening = true;
+                let whole = self.whole.clone();
+                let thread = std::thread::Builder::new().name("dcfs-pack".into());
+                if let Err(error) = thread.spawn(move || whole.obtain()) {
+                    state.is_opening = false;
+                    return Err(PackError::Thread(error.to_string()).into());
+                }
+            }
+            cancel::check()?;
+            let waited = self.whole.changed.wait_timeout(state, PAUSE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Whole {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn obtain(&self) {
+        tracing::info!("the whole pack is needed");
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.open)()));
+        let opened = opened.unwrap_or_else(|_| Err(Error::new(Kind::Broken, "a panic")));
+        let opened = opened.and_then(|pack| self.is_ours(&pack).map(|()| pack));
+        let mut state = self.lock();
+        state.is_opening = false;
+        match opened {
+            Ok(pack) => drop(self.pack.set(Arc::new(pack))),
+            Err(error) => {
+                tracing::warn!(%error, "no whole pack");
+                state.failures += 1;
+                state.why = Some((error.kind(), error.to_string()));
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Checks that entries have the same numbers in both.
+    fn is_ours(&self, pack: &Pack) -> Result<()> {
+        match Manifest::read(pack.folder())?.files == self.files {
+            true => Ok(()),
+            false => Err(PackError::damaged("its names were shared for another pack").into()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// The version for which names are opened.
+pub struct Asked<'a> {
+    /// The name of its pack.
+    pub pack: &'a str,
+    pub rows: u64,
+    pub columns: &'a [FileColumn],
+    /// The folder of packs.
+    pub packs: &'a Path,
+    pub limits: Limits,
+}
+
+/// Opens the names that another host shared for a version; `None` if there are none, if they cannot be
+/// used, or if the whole pack is here. `whole` obtains that.
+///
+/// # Errors
+/// The cache directory cannot be written to.
+pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Result<Option<Pack>> {
+    let name = shared::of_names(asked.pack);
+    if !shared.splits(asked.rows) || asked.packs.join(asked.pack).exists() || !shared.has(&name) {
+        return Ok(None);
+    }
+    private::folder(asked.packs).map_err(PackError::from)?;
+    let home = asked.packs.join(format!("{}{ENDING}", asked.pack));
+    private::folder(&home).map_err(PackError::from)?;
+    let opened = pieces(shared, &name, &home)
+        .and_then(|blocks| open_in(&home, asked.columns, asked.limits, blocks, whole));
+    match opened {
+        Ok(pack) => Ok(Some(Pack { shared: Some(shared.clone()), ..pack })),
+        Err(error) => {
+            tracing::warn!(name, %error, "shared names cannot be used; the whole pack is");
+            Ok(None)
+        }
+    }
+}
+
+/// Fetches the small files of the bundle `name` into `home`, and returns the pieces of the large one.
+fn pieces(shared: &Shared, name: &str, home: &Path) -> Result<(u64, Box<dyn Source>)> {
+    let list = shared.list_in(name, home)?;
+    list.keep(shared, manifest::FILE, home)?;
+    list.keep(shared, TOP, home)?;
+    let pieces: Pieces = list.pieces(shared, BLOCKS)?;
+    Ok((pieces.length(), Box::new(pieces)))
+}
+
+/// Opens the names in the folder `home`, with blocks of a source of so many bytes.
+fn open_in(
+    home: &Path,
+    columns: &[FileColumn],
+    limits: Limits,
+    (length, source): (u64, Box<dyn Source>),
+    whole: Box<Opener>,
+) -> Result<Pack> {
+    let manifest = Manifest::read(home)?;
+    let top = write::read_top(home, length)?;
+    let fits = top.columns.iter().map(|top| top.entries);
+    if !fits.eq(manifest.columns.iter().map(|part| part.entries)) || has_gaps(&manifest) {
+        return Err(PackError::damaged("its names are of other columns").into());
+    }
+    let whole = Arc::new(Whole {
+        pack: OnceLock::new(),
+        open: whole,
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        files: manifest.files.clone(),
+    });
+    let names = Names::new(Shelf::new(top, source, home));
+    Ok(open::named(home, &manifest, columns, limits, Remote { names, whole })?)
+}
+
+/// Whether the ids of rows have gaps: then blocks do not have them.
+fn has_gaps(manifest: &Manifest) -> bool {
+    manifest.files.contains_key(crate::pack::ids::FILE)
+}
+
+/// Opens names written by [`super::write::split`] into a folder of this machine.
+///
+/// # Errors
+/// They cannot be read, or are of other columns.
+pub fn open_here(
+    home: &Path,
+    columns: &[FileColumn],
+    limits: Limits,
+    whole: Box<Opener>,
+) -> Result<Pack> {
+    let path = home.join(BLOCKS);
+    let file = dcfs_disk::regular::open(&path).map_err(PackError::read(&path))?;
+    let length = file.metadata().map_err(PackError::read(&path))?.len();
+    open_in(home, columns, limits, (length, Box::new(Here(file))), whole)
+}
+
+/// A file of blocks on this machine.
+struct Here(File);
+
+impl Source for Here {
+    fn read(&self, at: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let read = self.0.read_exact_at(&mut bytes, at);
+        read.map_err(|error| Error::new(Kind::Stale, error))?;
+        Ok(bytes)
+    }
+
+    fn refuse(&self, why: &str) {
+        tracing::warn!(why, "names cannot be used");
+    }
+}
+
+impl Source for Pieces {
+    fn read(&self, at: u64, length: u64) -> Result<Vec<u8>> {
+        self.range(at, length)
+    }
+
+    fn refuse(&self, why: &str) {
+        self.count_refused(why);
+    }
+}
+
+/// Shares the names of the pack in `folder`, unless they are shared or the version is too small.
+///
+/// # Errors
+/// Errors of the shared folder, the catalog and the disk; a damaged pack.
+pub fn share(shared: &Shared, folder: &Path) -> Result<Written> {
+    let manifest = Manifest::read(folder)?;
+    if !shared.splits(manifest.rows.into()) || has_gaps(&manifest) {
+        return Ok(Written::default());
+    }
+    let pack = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = shared::of_names(&pack);
+    if shared.is_whole(&name)? {
+        return Ok(Written::default());
+    }
+    let beside = folder.with_file_name(format!("{pack}{ENDING}"));
+    let staging = Staging::create(&beside)?;
+    let sums = write::split(folder, staging.path(), write::PER_BLOCK)?;
+    let written = shared.share(&name, staging.path(), &sums);
+    // The file of blocks is large, and of no use where the pack is.
+    let _ = fs::remove_file(staging.path().join(BLOCKS));
+    written
+}

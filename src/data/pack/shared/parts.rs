@@ -1,0 +1,133 @@
+//! Bundles of which a host keeps some files, and reads the others by range.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use dcfs_disk::regular;
+use sha2::{Digest as _, Sha256};
+
+use super::Shared;
+use super::bundle::{self, Bundle, LONGEST, PIECE, Part};
+use crate::catalog::Digest;
+use crate::pack::error::PackError;
+use crate::pack::folder::sibling;
+use dcfs_core::error::{Error, Kind, Result};
+
+/// The file that keeps the list of a bundle.
+const LIST: &str = "bundle.json";
+
+/// The list of files of a bundle, checked against the catalog.
+pub struct List(Bundle);
+
+impl Shared {
+    /// The list of the bundle shared as `name`, from the folder `home` if it is kept there, else
+    /// fetched and kept.
+    ///
+    /// # Errors
+    /// There is none; it fails verification; errors of the folder and the disk.
+    pub fn list_in(&self, name: &str, home: &Path) -> Result<List> {
+        let none = || Error::new(Kind::Missing, "nothing is shared under this name");
+        let digest = self.digest(name).ok_or_else(none)?;
+        let path = home.join(LIST);
+        let kept = regular::read(&path, LONGEST).ok();
+        let bytes = match kept.filter(|kept| Digest::from(Sha256::digest(kept)) == digest) {
+            Some(kept) => kept,
+            None => {
+                let bytes = self.get(&digest, LONGEST)?;
+                replace(&path, &bytes)?;
+                bytes
+            }
+        };
+        bundle::read(&bytes, name).map(List)
+    }
+
+    /// A range of an object; `None` if it does not exist there.
+    fn range(&self, digest: &Digest, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
+        let found = self.tier.objects.get_range(&self.key(digest), at..at + length)?;
+        if let Some(bytes) = &found {
+            let counts = &self.tier.counts;
+            counts.fetched.fetch_add(1, Ordering::Relaxed);
+            counts.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+}
+
+impl List {
+    fn part(&self, file: &str) -> Result<&Part> {
+        let part = self.0.files.iter().find(|part| part.name == file);
+        part.ok_or_else(|| Error::new(Kind::Broken, format!("no `{file}` is shared")))
+    }
+
+    /// Puts one file into the folder `home`, unless it is there.
+    ///
+    /// # Errors
+    /// It fails verification; errors of the folder and the disk.
+    pub fn keep(&self, shared: &Shared, file: &str, home: &Path) -> Result<()> {
+        let (part, path) = (self.part(file)?, home.join(file));
+        if regular::read(&path, part.length).is_ok_and(|kept| is_of(part, &kept)) {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for (digest, length) in part.pieces() {
+            bytes.extend(shared.get(digest, length)?);
+        }
+        replace(&path, &bytes)
+    }
+
+    /// The pieces of a file, to be read by range.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn pieces(&self, shared: &Shared, file: &str) -> Result<Pieces> {
+        let part = self.part(file)?;
+        let digests = part.pieces.clone();
+        Ok(Pieces { shared: shared.clone(), length: part.length, digests })
+    }
+}
+
+/// Whether these are the bytes of a file.
+fn is_of(part: &Part, bytes: &[u8]) -> bool {
+    let pieces = bytes.chunks(PIECE as usize).map(|piece| Digest::from(Sha256::digest(piece)));
+    bytes.len() as u64 == part.length && pieces.eq(part.pieces.iter().copied())
+}
+
+/// Writes a file, or replaces it, at once.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = sibling(path, "building");
+    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    Ok(written.map_err(PackError::write(path))?)
+}
+
+/// The pieces of a file of which only ranges are read.
+pub struct Pieces {
+    shared: Shared,
+    length: u64,
+    digests: Vec<Digest>,
+}
+
+impl Pieces {
+    /// The length of the file in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The bytes `at..at + length`, which are in one piece. They are not verified.
+    ///
+    /// # Errors
+    /// [`Kind::Stale`] if the object is gone or too short; errors of the folder.
+    pub fn range(&self, at: u64, length: u64) -> Result<Vec<u8>> {
+        let gone = || Error::new(Kind::Stale, "a shared object is gone or cut short");
+        let piece = usize::try_from(at / PIECE).ok().and_then(|piece| self.digests.get(piece));
+        let found = self.shared.range(piece.ok_or_else(gone)?, at % PIECE, length)?;
+        found.filter(|bytes| bytes.len() as u64 == length).ok_or_else(gone)
+    }
+
+    /// Counts bytes that are not what the catalog says.
+    pub fn count_refused(&self, why: &str) {
+        self.shared.tier.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let place = self.shared.tier.objects.place();
+        tracing::warn!(place, why, "shared names cannot be used; the whole pack is");
+    }
+}
