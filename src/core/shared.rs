@@ -28,6 +28,16 @@ pub struct Seen {
     pub tag: String,
 }
 
+/// Small objects of stores as other hosts fetched them, by the key of each: 16 bytes that stand for its server and for
+/// everything that tells it from other objects. Calls block.
+pub trait Small: Send + Sync {
+    /// The bytes of an object that is `size` long, verified; `None` if no host shared it, or nothing answers.
+    fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>>;
+
+    /// Offers an object that was just fetched. Returns at once; where too many wait already, it is not shared.
+    fn offer(&self, key: &[u8; 16], bytes: &[u8]);
+}
+
 /// A folder of objects. Keys consist of lower-case letters, digits, `-`, `.` and `/`. Calls block,
 /// and are allowed on any thread.
 pub trait Objects: Send + Sync {

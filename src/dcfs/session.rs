@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::sample;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::Catalog;
-use dcfs_data::pack::shared::{Rules, Tier};
+use dcfs_data::pack::shared::{Rules, Small, Tier};
 use dcfs_data::pack::{Limits, Packs};
 use dcfs_data::usage::Usage;
 use dcfs_disk::space;
@@ -90,6 +90,9 @@ impl Session {
         let catalog = Arc::new(Catalog::open(&self.catalog)?);
         let stores = self.stores(own)?;
         let tier = self.tier(&catalog, who)?;
+        if let Some(tier) = tier.as_ref().filter(|_| self.shares_objects()) {
+            stores.share_small(Small::new(tier.clone()));
+        }
         let packs = Packs::shared(catalog.clone(), self.cache.clone(), self.limits(), tier);
         let usage = match self.notes_usage {
             true => Usage::new(&self.cache, catalog.path()),
@@ -131,6 +134,11 @@ impl Session {
         });
         stores.check()?;
         Ok(stores)
+    }
+
+    /// Whether small objects are shared too.
+    pub fn shares_objects(&self) -> bool {
+        self.reach.settings.shared().is_some_and(|shared| shared.objects)
     }
 
     /// The folder that hosts share, reached with the same settings as objects.

@@ -26,6 +26,7 @@
 //! | `raced`, [`metrics`], `prometheus` | slow requests sent a second time; counters |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`shared`] | objects that many hosts read and one of them writes |
+//! | `near` | small objects that other hosts fetched |
 //! | [`cache`], `datachain` | objects on disk: dcfs's own cache, and DataChain's |
 //! | `reader` | one open object, wherever its bytes are |
 //! | `whole` | whole objects: their cost, fetching them, comparing them |
@@ -56,6 +57,7 @@ mod local;
 mod memory;
 pub mod metrics;
 mod mtime;
+mod near;
 mod net;
 pub mod patience;
 mod pin;
@@ -80,7 +82,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -99,6 +101,7 @@ use allowed::Allowed;
 use backend::{Backends, Setup, StoreKind};
 use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
+use dcfs_core::shared::Small;
 use guard::Guard;
 use health::Health;
 use metrics::Metrics;
@@ -167,6 +170,8 @@ pub struct Stores {
     config: Config,
     cache: Arc<cache::Cache>,
     memory: Arc<memory::Memory>,
+    /// Small objects that other hosts fetched.
+    near: OnceLock<Arc<dyn Small>>,
     /// DataChain's own cache.
     fetched: Option<PathBuf>,
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
@@ -206,6 +211,7 @@ impl Stores {
                 .as_deref()
                 .filter(|_| allowed.is_any_file())
                 .and_then(datachain::folder),
+            near: OnceLock::new(),
             usual: Mutex::default(),
             health: Mutex::new(LruCache::new(SERVERS)),
             archives: plain::Archives::default(),
@@ -213,6 +219,12 @@ impl Stores {
             metrics: Arc::default(),
             config,
         }
+    }
+
+    /// From now on, small objects are looked for among those that other hosts fetched before their store is asked, and
+    /// those fetched here are offered to other hosts. Only the first call counts.
+    pub fn share_small(&self, small: Arc<dyn Small>) {
+        let _ = self.near.set(small);
     }
 
     fn backends(&self) -> Arc<Backends> {
@@ -366,7 +378,10 @@ impl Stores {
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
         let archive = wanted.is_member().then(|| wanted.identity(store.server()));
         let label = wanted.place.into();
+        let shared = held.as_ref().and_then(|_| self.shared(store.server(), &wanted.object));
         let object = self.object(store, wanted.recorded);
+        let object = shared
+            .map_or(Arc::clone(&object), |(small, key)| near::Near::new(object, small, key, whole));
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
             let object = self.of_archive(object, archive.as_ref(), (base, whole));
@@ -375,6 +390,12 @@ impl Stores {
         let known =
             Kept { label, size, base, whole, archive, object, entry: Arc::downgrade(&entry) };
         self.cached(Arc::new(known), (entry, hold))
+    }
+
+    /// Where other hosts may have put an object, and its key there; `None` if it is not shared.
+    fn shared(&self, server: &str, object: &Object) -> Option<(Arc<dyn Small>, cache::Key)> {
+        let small = self.near.get().filter(|_| object.size.is_some_and(near::is_small))?;
+        Some((Arc::clone(small), cache::Key::of(server, object)?))
     }
 
     /// The whole recorded object, bypassing the cache: every answer checked, slow requests raced.

@@ -143,6 +143,22 @@ impl Stores {
         }
     }
 
+    /// The object of a store that hosts may share, for a member its archive, and its key there; `None` if it is none: a
+    /// local file, a large or an empty object, or one that nothing tells from a replacement.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    pub fn shareable(&self, object: &Object) -> Result<Option<(Object, [u8; 16])>> {
+        let wanted = Wanted::of(object)?;
+        let Place::Store(kind, url) = Place::of(&wanted.object)? else { return Ok(None) };
+        if !super::near::is_small(wanted.recorded.size) {
+            return Ok(None);
+        }
+        let store = self.requests(kind, &url, &wanted)?;
+        let key = super::cache::Key::of(store.server(), &wanted.object);
+        Ok(key.map(|key| (wanted.object, key.0)))
+    }
+
     /// An object as a file: a local file in place, compared with its row; any other is fetched and checked.
     ///
     /// # Errors

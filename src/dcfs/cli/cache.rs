@@ -55,11 +55,15 @@ enum SharedWork {
         #[command(flatten)]
         place: SharedPlace,
         /// Keep files younger than this, because a host may be writing them: e.g. 30m
-        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1440m")]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1d")]
         older_than: Duration,
         /// Also remove files of versions that this catalog does not know, if no other catalog shares there
         #[arg(long)]
         unknown: bool,
+        /// Remove only small objects of stores, those written longer than this ago: a host that needs one fetches it
+        /// again
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "unknown")]
+        objects_older_than: Option<Duration>,
     },
 }
 
@@ -102,9 +106,22 @@ impl SharedWork {
                     let held = numbers::objects(held.objects, held.bytes);
                     out.line(format!("of {whose}: {held}; see `dcfs cache shared gc`"))?;
                 }
+                if status.objects.objects > 0 {
+                    let held = numbers::objects(status.objects.objects, status.objects.bytes);
+                    out.line(format!("small objects of stores: {held}"))?;
+                }
                 Ok(())
             }
-            Self::Gc { place, older_than, unknown } => {
+            Self::Gc { place, objects_older_than: Some(age), .. } => {
+                let swept = shared::sweep_small(&place.tier()?, *age)?;
+                if json {
+                    return out.json(&swept);
+                }
+                let removed = numbers::objects(swept.removed.objects, swept.removed.bytes);
+                let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
+                out.line(format!("small objects: removed {removed}; {stays} are newer"))
+            }
+            Self::Gc { place, older_than, unknown, .. } => {
                 let swept = shared::sweep(&place.tier()?, *older_than, *unknown)?;
                 if json {
                     return out.json(&swept);

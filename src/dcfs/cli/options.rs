@@ -146,11 +146,13 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => 0,
     };
     match number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)) {
         Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
-        _ => Err(format!("`{text}` is not a time; write `60s`, `500ms` or `2m`")),
+        _ => Err(format!("`{text}` is not a time; write `60s`, `500ms`, `2m`, `1h` or `7d`")),
     }
 }
 

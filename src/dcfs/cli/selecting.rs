@@ -15,7 +15,7 @@ use dcfs_core::loader::options::digits;
 use dcfs_core::name::DatasetRef;
 use dcfs_data::catalog::Catalog;
 use dcfs_data::lost;
-use dcfs_data::pack::shared::{self, Turn, Written};
+use dcfs_data::pack::shared::{self, Small, Turn, Written};
 use dcfs_data::pack::{self, Limits, Packs};
 use dcfs_data::query::{Queries, Version};
 use dcfs_store::Stores;
@@ -58,6 +58,16 @@ impl FromStr for EpochOrder {
     }
 }
 
+/// What was shared of a version.
+pub struct SharedVersion {
+    /// `name@version`.
+    pub dataset: String,
+    pub prefix: String,
+    pub kept: Written,
+    /// Where its small objects are to be shared too.
+    pub small: Option<Arc<Small>>,
+}
+
 /// The objects of a version, and their stores.
 pub struct Selected {
     /// `name@version`.
@@ -78,11 +88,11 @@ impl SelectingArgs {
     }
 
     /// Shares the pack and the packed columns of the version with other hosts; with a filter its columns and
-    /// its rows too. Returns the version, the place, and what was written.
+    /// its rows too.
     ///
     /// # Errors
     /// No shared folder; errors of the folder, the catalog and the filter.
-    pub fn share(&self) -> Result<(String, String, Written)> {
+    pub fn share(&self) -> Result<SharedVersion> {
         let access = self.access.clone().resolve()?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
         let of = catalog.find(&self.dataset)?;
@@ -101,7 +111,8 @@ impl SelectingArgs {
             kept += Queries::for_a_command().share(version, &query, &shared)?;
         }
         kept += pack.share(&shared)?;
-        Ok((of.to_string(), tier.told().prefix, kept))
+        let small = access.shares_objects().then(|| Small::new(tier.clone()));
+        Ok(SharedVersion { dataset: of.to_string(), prefix: tier.told().prefix, kept, small })
     }
 
     /// The same, in the order of an epoch if one is given.

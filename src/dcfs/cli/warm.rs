@@ -8,7 +8,8 @@ use super::interrupt;
 use super::output::Output;
 use super::plan::Planned;
 use super::progress::{Progress, Unit};
-use super::selecting::{EpochOrder, Selected, SelectingArgs};
+use super::selecting::{EpochOrder, Selected, SelectingArgs, SharedVersion};
+use super::sharing::{self, SmallObjects};
 use super::usage;
 use crate::session;
 use dcfs_core::error::{Error, Kind, Result};
@@ -34,8 +35,9 @@ pub struct Warm {
     /// Fetch nothing: print what is missing, and exit with 1 if anything is
     #[arg(long)]
     check: bool,
-    /// Fetch nothing: write the packed version, its packed columns and with `--where` the rows of the filter to
-    /// the folder `[shared]` of config.toml, so that no other host has to build them
+    /// Write the packed version, its packed columns and with `--where` the rows of the filter to the folder
+    /// `[shared]` of config.toml, so that no other host has to build them; with `objects = true` there, its small
+    /// objects too
     #[arg(long, conflicts_with_all = ["order", "check"])]
     to_shared: bool,
     /// Print JSON
@@ -51,6 +53,8 @@ struct SharedNow {
     /// Objects written by this run, and their bytes; existing ones are not changed.
     #[serde(flatten)]
     kept: Written,
+    /// Small objects written by this run; null unless the settings say that they are shared.
+    small: Option<SmallObjects>,
 }
 
 /// The result of a run.
@@ -83,12 +87,7 @@ impl Warm {
     /// Fetches; an object that fails is reported, and the others continue.
     pub fn run(self, out: &mut Output) -> Result<()> {
         if self.to_shared {
-            let (dataset, prefix, kept) = self.selecting.share()?;
-            if self.json {
-                return out.json(&SharedNow { dataset, prefix, kept });
-            }
-            let written = numbers::objects(kept.objects, kept.bytes);
-            return out.line(format!("{dataset}: {written} written to `{prefix}`"));
+            return self.share(out);
         }
         let selected = self.selecting.select_ordered(self.order)?;
         if !selected.is_cached {
@@ -118,6 +117,32 @@ impl Warm {
         let missing = Planned::of(&selected, jobs)?.missing;
         warmed.lost = missing.saturating_sub(warmed.not_kept + warmed.failed);
         warmed.print(self.json, out)
+    }
+
+    fn share(self, out: &mut Output) -> Result<()> {
+        let SharedVersion { dataset, prefix, kept, small } = self.selecting.share()?;
+        let jobs = self.selecting.jobs.into();
+        let share = |small| sharing::objects(&self.selecting.select()?, &small, jobs);
+        let small = small.map(share).transpose()?;
+        let failed = small.as_ref().map_or(0, |small| small.failed);
+        if self.json {
+            out.json(&SharedNow { dataset, prefix, kept, small })?;
+        } else {
+            let written = numbers::objects(kept.objects, kept.bytes);
+            out.line(format!("{dataset}: {written} written to `{prefix}`"))?;
+            if let Some(SmallObjects { written, there, .. }) = &small {
+                let objects = numbers::objects(written.objects, written.bytes);
+                out.line(format!("small objects: {objects} written, {there} were there"))?;
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            some => {
+                out.flush()?;
+                let failed = counted(some, "small object");
+                Err(Error::new(Kind::Broken, format!("{failed} could not be shared")))
+            }
+        }
     }
 }
 

@@ -15,13 +15,15 @@ pub struct Shared {
     pub prefix: String,
     /// Whether mounts share what they build.
     pub write: bool,
+    /// Whether small objects are looked for there, and shared.
+    pub objects: bool,
     /// A builder that is silent for this long is presumed dead.
     pub lease: Duration,
     /// Names of versions of this many rows and more are shared in blocks, too.
     pub split: u64,
 }
 
-const NAMES: [&str; 4] = ["prefix", "write", "lease", "split"];
+const NAMES: [&str; 5] = ["prefix", "write", "objects", "lease", "split"];
 
 /// The default: long enough for a builder that waits for a slow bucket, short enough for those who wait for a
 /// dead one.
@@ -38,7 +40,8 @@ const SPLIT_IS: &str = "`split` is a number of rows, such as `split = 4000000`";
 impl Shared {
     /// Parses the table, which begins at byte `at`.
     pub fn read(at: usize, entries: &DeTable<'_>) -> Result<Self, Wrong> {
-        let (mut prefix, mut write, mut lease, mut split) = (None, false, LEASE, SPLIT);
+        let (mut prefix, mut write, mut objects) = (None, false, false);
+        let (mut lease, mut split) = (LEASE, SPLIT);
         for (name, value) in entries {
             let wrong = |text: String| (value.span().start, text);
             match (name.get_ref().as_ref(), value.get_ref()) {
@@ -53,6 +56,10 @@ impl Shared {
                 ("write", DeValue::Boolean(flag)) => write = *flag,
                 ("write", _) => {
                     return Err(wrong("`write` is `true` or `false`, without quotes".into()));
+                }
+                ("objects", DeValue::Boolean(flag)) => objects = *flag,
+                ("objects", _) => {
+                    return Err(wrong("`objects` is `true` or `false`, without quotes".into()));
                 }
                 ("lease", DeValue::Integer(number)) => {
                     let seconds = number.to_string().parse().ok().filter(|n| LEASES.contains(n));
@@ -81,7 +88,7 @@ impl Shared {
         }
         let missing =
             || (at, "`[shared]` names no `prefix`, such as `prefix = \"s3://bucket/dcfs\"`".into());
-        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, lease, split })
+        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, objects, lease, split })
     }
 }
 
@@ -98,11 +105,15 @@ mod tests {
     #[test]
     fn says_where_and_how() {
         assert_eq!(read(""), Ok(None));
-        let bare = Shared { prefix: "s3://b/p".into(), write: false, lease: LEASE, split: SPLIT };
+        let (write, objects) = (false, false);
+        let bare = Shared { prefix: "s3://b/p".into(), write, objects, lease: LEASE, split: SPLIT };
         assert_eq!(read("[shared]\nprefix = 's3://b/p'"), Ok(Some(bare.clone())));
-        let all = Shared { write: true, lease: Duration::from_secs(2), split: 7, ..bare };
+        let lease = Duration::from_secs(2);
+        let all = Shared { write: true, objects: true, lease, split: 7, ..bare };
         assert_eq!(
-            read("[shared]\nprefix = 's3://b/p'\nwrite = true\nlease = 2\nsplit = 7"),
+            read(
+                "[shared]\nprefix = 's3://b/p'\nwrite = true\nobjects = true\nlease = 2\nsplit = 7"
+            ),
             Ok(Some(all))
         );
         let cases = [
@@ -112,6 +123,7 @@ mod tests {
             ("[shared]\nprefix = 's3://b'\nwrite = 'yes'", "`true` or `false`"),
             ("[shared]\nprefix = 's3://b'\nsplit = -1", "a number of rows"),
             ("[shared]\nprefix = 's3://b'\nsplit = '4M'", "a number of rows"),
+            ("[shared]\nprefix = 's3://b'\nobjects = 1", "`true` or `false`"),
             ("[shared]\nprefix = 's3://b'\nlease = 0", "1 to 3600 seconds"),
             ("[shared]\nprefix = 's3://b'\nlease = '1m'", "a number of seconds"),
         ];

@@ -312,6 +312,15 @@ impl Writer {
         self.brief(|write| shared::note(write, uuid, name, digest))
     }
 
+    /// The digest under `name` for `uuid`, which becomes `digest` if there is none: of two hosts at once, both get the
+    /// same.
+    ///
+    /// # Errors
+    /// A catalog that cannot be written.
+    pub fn share_once(&mut self, uuid: &str, name: &str, digest: &Digest) -> Result<Digest> {
+        self.brief(|write| shared::note_once(write, uuid, name, digest))
+    }
+
     /// Deletes all digests of the version `uuid`.
     ///
     /// # Errors

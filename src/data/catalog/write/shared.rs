@@ -31,6 +31,19 @@ pub fn note(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<()
     Ok(())
 }
 
+/// The digest under `name`, which is `of` if there was none yet.
+pub fn note_once(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<Digest, Error> {
+    if Columns::of(write, TABLE)?.exist() {
+        let sql = "SELECT digest FROM dcfs_shared WHERE uuid = ?1 AND name = ?2";
+        let found = write.first(sql, &[Bound::Text(uuid), Bound::Text(name)])?;
+        if let Some(there) = found.and_then(|row| digest(row.text(0)?)) {
+            return Ok(there);
+        }
+    }
+    note(write, uuid, name, of)?;
+    Ok(*of)
+}
+
 /// Deletes all digests of a version.
 pub fn forget(write: &dyn Write, uuid: &str) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("uuid") {

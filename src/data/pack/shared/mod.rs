@@ -5,12 +5,14 @@
 //! 2. The digest of a bundle is kept in the catalog. Starting there, every byte is verified before
 //!    it is trusted, so a forger or a failing disk in the bucket costs only time.
 //! 3. One host builds while others wait, by a [`lease`]. If two build anyway, no harm is done.
-//! 4. Readers need only `GET` and write nothing into the catalog. If the folder does not answer, a
+//! 4. Small objects of stores may be shared too, sealed with a secret of the catalog ([`small`]).
+//! 5. Readers need only `GET` and write nothing into the catalog. If the folder does not answer, a
 //!    host continues on its own.
 
 mod bundle;
 mod lease;
 mod parts;
+mod small;
 mod sweep;
 
 use std::fmt;
@@ -31,7 +33,8 @@ use dcfs_core::shared::Objects;
 pub use bundle::{PIECE, Written};
 pub use lease::{Lease, Turn};
 pub use parts::{List, Pieces};
-pub use sweep::{Held, Of, Status, Swept, status, sweep};
+pub use small::Small;
+pub use sweep::{Held, Of, Status, Swept, status, sweep, sweep_small};
 
 /// Changes whenever the layout of objects changes.
 const LAYOUT: &str = "v1";
@@ -99,6 +102,23 @@ struct Counts {
     put: AtomicU64,
     put_bytes: AtomicU64,
     refused: AtomicU64,
+}
+
+impl Counts {
+    fn fetched(&self, bytes: u64) {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn put(&self, bytes: u64) {
+        self.put.fetch_add(1, Ordering::Relaxed);
+        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// One more object failed verification.
+    fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The statistics of a tier, for `_status.json`.
@@ -215,6 +235,22 @@ impl Tier {
         }
         answer
     }
+
+    /// Writes an object; replaces an existing one, which may be damaged.
+    fn put(&self, key: String, bytes: Vec<u8>) -> Result<()> {
+        let length = bytes.len() as u64;
+        self.write(|objects| objects.put(&key, bytes))?;
+        self.counts.put(length);
+        Ok(())
+    }
+}
+
+/// The error for sharing by a user who cannot write the catalog.
+fn unwritable() -> Error {
+    Error::new(
+        Kind::Denied,
+        "this user cannot write the catalog, which keeps the digests that hosts believe; share as one who can",
+    )
 }
 
 impl fmt::Debug for Tier {
@@ -269,7 +305,7 @@ impl Shared {
         let found = self.tier.ask(|objects| objects.get(&key, most));
         let counts = &self.tier.counts;
         let refused = |why: &str| {
-            counts.refused.fetch_add(1, Ordering::Relaxed);
+            counts.refused();
             let place = self.tier.objects.place();
             Error::new(Kind::Broken, format!("`{place}/{key}` {why}"))
         };
@@ -277,8 +313,7 @@ impl Shared {
         if Digest::from(Sha256::digest(&seen.bytes)) != *digest {
             return Err(refused("is not what the catalog says"));
         }
-        counts.fetched.fetch_add(1, Ordering::Relaxed);
-        counts.fetched_bytes.fetch_add(seen.bytes.len() as u64, Ordering::Relaxed);
+        counts.fetched(seen.bytes.len() as u64);
         Ok(seen.bytes)
     }
 
@@ -286,22 +321,14 @@ impl Shared {
     fn check_writable(&self) -> Result<()> {
         match self.tier.takes_digests() {
             true => Ok(()),
-            false => Err(Error::new(
-                Kind::Denied,
-                "this user cannot write the catalog, which keeps the digests that hosts believe; share as one who can",
-            )),
+            false => Err(unwritable()),
         }
     }
 
     /// Writes bytes under their digest.
     fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
         let digest = Digest::from(Sha256::digest(&bytes));
-        let (key, length) = (self.key(&digest), bytes.len() as u64);
-        // Replaces an existing object: it may be damaged.
-        self.tier.write(|objects| objects.put(&key, bytes))?;
-        let counts = &self.tier.counts;
-        counts.put.fetch_add(1, Ordering::Relaxed);
-        counts.put_bytes.fetch_add(length, Ordering::Relaxed);
+        self.tier.put(self.key(&digest), bytes)?;
         Ok(digest)
     }
 

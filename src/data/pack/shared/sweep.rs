@@ -8,6 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::bundle;
+use super::small;
 use super::{LAYOUT, Shared, Tier, is_plain};
 use crate::catalog::{SharedName, Writer};
 use crate::pack::folder::plain_name;
@@ -39,6 +40,8 @@ pub struct Status {
     pub removed: Held,
     /// Objects of versions that this catalog does not know.
     pub unknown: Held,
+    /// Small objects of stores.
+    pub objects: Held,
 }
 
 /// The objects of one version.
@@ -116,6 +119,7 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
         };
         objects.iter().for_each(|object| held.add(object));
     }
+    tier.objects.list(small::HOME)?.iter().for_each(|object| status.objects.add(object));
     Ok(status)
 }
 
@@ -162,6 +166,32 @@ pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
             && let Some(each) = shared.first()
         {
             Writer::open(tier.catalog.path())?.unshare(&each.uuid)?;
+        }
+    }
+    first.map_or(Ok(swept), Err)
+}
+
+/// Removes small objects that were written longer than `age` ago: nothing tells whether a version still names them, and
+/// a host that needs one fetches it again.
+///
+/// # Errors
+/// Errors of the folder; the first removal that failed, after all others were tried.
+pub fn sweep_small(tier: &Arc<Tier>, age: Duration) -> Result<Swept> {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    let (now, _) = tier.listed_now()?;
+    let before = Timestamp::from_micros(now.micros().saturating_sub(age));
+    let (mut swept, mut first) = (Swept::default(), None);
+    for object in tier.objects.list(small::HOME)? {
+        let removed = match object.written < before {
+            true => tier.objects.remove(&object.key).map(|()| true),
+            false => Ok(false),
+        };
+        match removed {
+            Ok(true) => swept.removed.add(&object),
+            kept => {
+                swept.stays.add(&object);
+                first = first.or(kept.err());
+            }
         }
     }
     first.map_or(Ok(swept), Err)

@@ -1,0 +1,243 @@
+//! Small objects of stores, shared by the hosts that fetch them.
+//!
+//! There are too many for a digest of each in the catalog. Instead one secret of the catalog seals them all
+//! (HMAC-SHA256): whoever can write to the folder but not read the catalog can forge none, nor pass one object off
+//! as another. Readers of the catalog trust each other, as they do when they share a store.
+
+use std::collections::HashSet;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{AWAY, Tier};
+use crate::catalog::{Digest, Writer};
+use dcfs_core::error::Result;
+use dcfs_core::hex::hex;
+use dcfs_core::shared;
+
+/// The folder of sealed objects. Changes whenever their form does.
+pub(super) const HOME: &str = "objects-v1/";
+
+/// Under which the catalog keeps the secret, among the digests of versions: no version has this uuid.
+const SECRET: (&str, &str) = ("objects", "secret");
+
+/// Length of a seal in bytes; the object follows it.
+const SEAL: usize = 32;
+
+/// Objects that wait to be written. Each has at most 1.1 MiB.
+const WAITING: usize = 32;
+
+/// The small objects of the folder.
+pub struct Small {
+    tier: Arc<Tier>,
+    secret: Mutex<Secret>,
+    writer: OnceLock<SyncSender<Sealed>>,
+}
+
+/// The secret of the catalog, once it is known; before, when it was last looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Secret {
+    known: Option<Digest>,
+    looked: Option<Instant>,
+}
+
+/// An object to write.
+struct Sealed {
+    key: String,
+    bytes: Vec<u8>,
+}
+
+impl Small {
+    /// Makes no request yet.
+    pub fn new(tier: Arc<Tier>) -> Arc<Self> {
+        Arc::new(Self { tier, secret: Mutex::default(), writer: OnceLock::new() })
+    }
+
+    /// The secret, made if there is none and this host may share.
+    fn secret(&self) -> Option<Digest> {
+        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = secret.looked.is_none_or(|looked| looked.elapsed() >= AWAY);
+        if secret.known.is_none() && is_due {
+            *secret = Secret { known: self.look(), looked: Some(Instant::now()) };
+        }
+        secret.known
+    }
+
+    fn look(&self) -> Option<Digest> {
+        let (uuid, name) = SECRET;
+        let found = self.tier.catalog.shared(uuid, name);
+        let secret = match found {
+            Ok(None) if self.tier.may_write() => made(self.tier.catalog.path()).map(Some),
+            found => found,
+        };
+        secret.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the catalog keeps no secret for small objects, so none is shared");
+            None
+        })
+    }
+
+    /// Checks that this host may seal objects.
+    ///
+    /// # Errors
+    /// The catalog cannot be written, and nobody who could has sealed any.
+    pub fn check_writable(&self) -> Result<()> {
+        match self.secret() {
+            Some(_) => Ok(()),
+            None => Err(super::unwritable()),
+        }
+    }
+
+    /// Writes an object, and waits until it is there.
+    ///
+    /// # Errors
+    /// Errors of the folder; as [`Small::check_writable`].
+    pub fn put(&self, key: &[u8; 16], bytes: &[u8]) -> Result<()> {
+        let secret = self.secret().ok_or_else(super::unwritable)?;
+        self.tier.put(place(&secret, key), sealed(&secret, key, bytes))
+    }
+
+    /// The keys of all objects of this catalog.
+    ///
+    /// # Errors
+    /// Errors of the folder; as [`Small::check_writable`].
+    pub fn keys(&self) -> Result<HashSet<[u8; 16]>> {
+        let home = home(&self.secret().ok_or_else(super::unwritable)?);
+        let mut keys = HashSet::new();
+        // A part at a time: a listing takes more memory than its keys.
+        for part in 0..=u8::MAX {
+            let listed = self.tier.ask(|objects| objects.list(&format!("{home}{part:02x}/")))?;
+            let names = listed.iter().filter_map(|listed| listed.key.strip_prefix(&home));
+            keys.extend(names.filter_map(key));
+        }
+        Ok(keys)
+    }
+}
+
+/// A new secret of a catalog, or the one that another host made meanwhile.
+fn made(catalog: &std::path::Path) -> Result<Digest> {
+    let mut random = Sha256::new();
+    (0..2).for_each(|_| random.update(Uuid::new_v4().as_bytes()));
+    let (uuid, name) = SECRET;
+    Writer::open(catalog)?.share_once(uuid, name, &random.finalize().into())
+}
+
+impl shared::Small for Small {
+    fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>> {
+        let secret = self.secret()?;
+        let most = SEAL as u64 + size;
+        let found = self.tier.ask(|objects| objects.get(&place(&secret, key), most)).ok()??;
+        let opened = opened(&secret, key, found.bytes).filter(|bytes| bytes.len() as u64 == size);
+        match opened {
+            Some(_) => self.tier.counts.fetched(size),
+            None => self.tier.counts.refused(),
+        }
+        opened
+    }
+
+    fn offer(&self, key: &[u8; 16], bytes: &[u8]) {
+        let Some(secret) = self.secret().filter(|_| self.tier.may_write()) else { return };
+        let object = Sealed { key: place(&secret, key), bytes: sealed(&secret, key, bytes) };
+        let writer = self.writer.get_or_init(|| start(&self.tier));
+        if let Err(TrySendError::Full(object)) = writer.try_send(object) {
+            tracing::debug!(key = object.key, "not shared: too many objects wait");
+        }
+    }
+}
+
+/// Starts the thread that writes, which ends when nothing more can come.
+fn start(tier: &Arc<Tier>) -> SyncSender<Sealed> {
+    let (sender, coming): (_, Receiver<Sealed>) = sync_channel(WAITING);
+    let tier = Arc::clone(tier);
+    let write = move || {
+        for Sealed { key, bytes } in coming {
+            if let Err(error) = tier.put(key, bytes) {
+                tracing::debug!(%error, "a small object is not shared");
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("dcfs-share-small".into()).spawn(write);
+    if let Err(error) = started {
+        tracing::warn!(%error, "small objects are not shared");
+    }
+    sender
+}
+
+/// The folder of the objects of one catalog: others have another secret.
+fn home(secret: &Digest) -> String {
+    let name = Sha256::new().chain_update(HOME).chain_update(secret).finalize();
+    format!("{HOME}{}/", hex(&name[..8]))
+}
+
+fn place(secret: &Digest, key: &[u8; 16]) -> String {
+    let name = hex(key);
+    format!("{}{}/{}", home(secret), &name[..2], &name[2..])
+}
+
+/// The key of an object by its place in a folder of [`home`].
+fn key(name: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = name.bytes().filter(|byte| *byte != b'/').collect();
+    let mut key = [0; 16];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != key.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+fn mac(secret: &Digest, key: &[u8; 16], bytes: &[u8]) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length is a key");
+    mac.chain_update(HOME).chain_update(key).chain_update(bytes)
+}
+
+fn sealed(secret: &Digest, key: &[u8; 16], bytes: &[u8]) -> Vec<u8> {
+    let seal = mac(secret, key, bytes).finalize().into_bytes();
+    [&seal[..], bytes].concat()
+}
+
+/// The object behind its seal; `None` if the seal is broken.
+fn opened(secret: &Digest, key: &[u8; 16], mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let (seal, object) = bytes.split_at_checked(SEAL)?;
+    mac(secret, key, object).verify_slice(seal).ok()?;
+    bytes.drain(..SEAL);
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_holds_for_one_object_of_one_catalog() {
+        let (secret, key, bytes) = ([7; 32], [1; 16], b"an object".to_vec());
+        let there = sealed(&secret, &key, &bytes);
+        assert_eq!(opened(&secret, &key, there.clone()), Some(bytes));
+        assert_eq!(opened(&secret, &[2; 16], there.clone()), None, "another object");
+        assert_eq!(opened(&[8; 32], &key, there.clone()), None, "another catalog");
+        for at in 0..there.len() {
+            let mut wrong = there.clone();
+            wrong[at] ^= 1;
+            assert_eq!(opened(&secret, &key, wrong), None, "byte {at}");
+            assert_eq!(opened(&secret, &key, there[..at].to_vec()), None, "the first {at} bytes");
+        }
+    }
+
+    #[test]
+    fn keys_are_read_from_places() {
+        let secret = [7; 32];
+        let of = std::array::from_fn(|at| at as u8 * 15);
+        let there = place(&secret, &of);
+        assert_ne!(there, place(&[8; 32], &of), "another catalog");
+        let name = there.strip_prefix(&home(&secret)).expect("in its folder");
+        assert_eq!(key(name), Some(of));
+        for bad in ["", "ab/cd", "zz/0102030405060708090a0b0c0d0e0f", &format!("{name}00")] {
+            assert_eq!(key(bad), None, "{bad}");
+        }
+    }
+}
