@@ -248,7 +248,22 @@ fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
         row("filter", code(filter));
     }
     if let Some(recipe) = &by.recipe {
+        table(recipe, row);
         computed(recipe, row);
+    }
+}
+
+/// Adds the table that was loaded, and its version.
+fn table(recipe: &Value, row: &mut impl FnMut(&str, String)) {
+    let word = |key: &str| recipe["table"][key].as_str();
+    if let (Some(kind), Some(address), Some(version)) =
+        (word("kind"), word("address"), word("version"))
+    {
+        let told = if kind == "iceberg" { "Iceberg, snapshot" } else { "Delta Lake, version" };
+        row(
+            "table",
+            format!("{} ({} {})", code(&crate::secrets::masked(address)), told, text(version)),
+        );
     }
 }
 

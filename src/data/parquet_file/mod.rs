@@ -65,8 +65,18 @@ impl Rows {
 
     /// The columns.
     pub fn columns(&self) -> impl Iterator<Item = &Type> {
-        let schema = self.reader.metadata().file_metadata().schema();
-        schema.get_fields().iter().map(AsRef::as_ref)
+        self.schema().get_fields().iter().map(AsRef::as_ref)
+    }
+
+    /// The columns, below one group.
+    pub fn schema(&self) -> &Type {
+        self.reader.metadata().file_metadata().schema()
+    }
+
+    /// The number of rows that its groups claim, which is that of their columns.
+    pub fn count(&self) -> u64 {
+        let groups = self.reader.metadata().row_groups().iter();
+        groups.fold(0, |sum, group| sum.saturating_add(group.num_rows().unsigned_abs()))
     }
 
     /// Passes on every row in order, with its number, counted from 1.
@@ -123,7 +133,7 @@ fn told(error: &ParquetError) -> String {
     let said = error.to_string();
     match said.contains("feature") || said.contains("codec") {
         true => format!(
-            "{said}; only files without compression, or with Snappy, LZ4 or Zstandard, are read"
+            "{said}; only files without compression, or with Snappy, LZ4, Zstandard or gzip, are read"
         ),
         false => said,
     }

@@ -20,6 +20,7 @@ use dcfs_disk::scratch;
 use dcfs_store::Stores;
 use dcfs_store::list::{End, How, Listed, Origin};
 use dcfs_work::load::SourceFile;
+use dcfs_work::load::lake::Reach;
 
 /// Bytes that are asked for at a time.
 const PIECE: u32 = 8 << 20;
@@ -68,6 +69,15 @@ impl Fetching {
     /// # Errors
     /// Errors of the store; no such object.
     pub fn list(&self, uri: &str, endings: &[&str]) -> Result<Vec<SourceFile>> {
+        let all = self.found(uri, Some(endings))?;
+        match all.is_empty() {
+            true => Err(Error::new(Kind::Missing, format!("`{uri}` names no object to load"))),
+            false => Ok(all),
+        }
+    }
+
+    /// The objects that an address names; of a folder, those with one of the `endings`, or all.
+    fn found(&self, uri: &str, endings: Option<&[&str]>) -> Result<Vec<SourceFile>> {
         let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
         let mut all = Vec::new();
         for origin in Origin::parse(uri, &folder)? {
@@ -85,13 +95,10 @@ impl Fetching {
                     location: None,
                 };
                 let file = SourceFile::object(object, &prefix);
-                if !is_whole || file.ends_with(endings) {
+                if !is_whole || endings.is_none_or(|endings| file.ends_with(endings)) {
                     all.push(file);
                 }
             }
-        }
-        if all.is_empty() {
-            return Err(Error::new(Kind::Missing, format!("`{uri}` names no object to load")));
         }
         all.sort_by(|one: &SourceFile, other| one.name.cmp(&other.name));
         all.dedup_by(|one, other| one.name == other.name);
@@ -152,6 +159,25 @@ impl Fetching {
         }
         progress.clear();
         Ok(file)
+    }
+}
+
+impl Reach for Fetching {
+    fn below(&self, folder: &str) -> Result<Vec<SourceFile>> {
+        match self.found(folder, None) {
+            Err(error) if error.kind() == Kind::Missing => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
+    fn one(&self, address: &str) -> Result<SourceFile> {
+        let found = self.found(address, None)?;
+        let own = found.into_iter().find(|file| file.name == address.as_bytes());
+        own.ok_or_else(|| Error::new(Kind::Missing, format!("there is no `{address}`")))
+    }
+
+    fn fetch(&self, object: &Object) -> Result<File> {
+        Fetching::fetch(self, object, false)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::access::AccessArgs;
 use super::fetched::{self, Fetching};
 use super::index::told_counts;
+use super::lake;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
@@ -22,14 +23,16 @@ use dcfs_core::schema::Scalar;
 use dcfs_data::catalog::{self, Catalog, Description, Publication, Saved, VersionInfo, Writer};
 use dcfs_work::author;
 use dcfs_work::index::Counts;
+use dcfs_work::load::lake::{Table, TableKind, TableVersion};
 use dcfs_work::load::{self, Last, Reading, SourceFile};
 
 /// Objects of stores whose bytes are kept between the two times that they are read.
 const MOST_OPEN: usize = 100;
 
-const FORMATS: &str = "say `--format csv`, `tsv`, `jsonl`, `json`, `parquet`, `xml`, `coco`, `voc`, `yolo` or `synsets`";
+const FORMATS: &str = "say `--format csv`, `tsv`, `jsonl`, `json`, `parquet`, `delta`, `iceberg`, `xml`, `coco`, `voc`, `yolo` or `synsets`";
 
-/// Save the records of a CSV, TSV, JSON, JSON Lines, Parquet or XML file, or of label files, as a typed dataset
+/// Save the records of a CSV, TSV, JSON, JSON Lines, Parquet or XML file, of label files or of a table of Delta Lake or
+/// Iceberg, as a typed dataset
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Load {
@@ -44,6 +47,10 @@ pub struct Load {
     /// Format of the file [default: by its extension]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Version of a table: of Delta Lake its number, of Iceberg the number of a snapshot or the name of a branch or a
+    /// tag [default: the newest]
+    #[arg(long, value_name = "VERSION")]
+    at: Option<String>,
     /// Separator of fields; `\t` is a tab
     #[arg(long, value_name = "C", value_parser = byte)]
     delimiter: Option<u8>,
@@ -83,6 +90,7 @@ const EXAMPLES: &str = "Examples:
   dcfs load list.txt --format csv --delimiter ' ' --comment '#' --columns 'name,class:int,species:int' --as breeds
   dcfs load coco.json --path annotations --as boxes
   dcfs load train-00000.parquet --as train
+  dcfs load s3://bucket/tables/events --as events          a table of Delta Lake or Iceberg; --at 12 is an older version
   dcfs load Annotations --format voc --as objects          a row per object of Pascal VOC; also coco, yolo, synsets
   dcfs load feed.xml --path channel/item --as items
   dcfs load 'logs/*.jsonl' --as logs --delta               new and changed files only, since the last version
@@ -92,6 +100,9 @@ Types hold every record: int, float where one is no whole number, bool, datetime
 Whole numbers with a zero in front are str. Objects become models, lists of plain values or of objects lists, anything else its
 JSON as str.
 In CSV nothing between two delimiters is NULL, and an empty text in a column of texts.";
+
+/// The data files of a table, how they are read, the requested types, and the table itself.
+type TableParts = (Vec<SourceFile>, Reading, Vec<(String, Scalar)>, Option<TableVersion>);
 
 /// Formats of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -106,6 +117,10 @@ enum Format {
     Json,
     /// Columns of Apache Parquet
     Parquet,
+    /// A table of Delta Lake, by its folder
+    Delta,
+    /// A table of Iceberg, by its folder or by a file of its metadata
+    Iceberg,
     /// Elements of XML, of a file or of all in a folder
     Xml,
     /// COCO's JSON: a row per annotation, and one per picture without any
@@ -122,18 +137,24 @@ impl Load {
     /// Loads the files, and prints what was saved.
     pub fn run(mut self, out: &mut Output) -> Result<()> {
         self.take_metadata();
-        let (reading, types) = self.reading()?;
         let stores = OnceCell::new();
         let fetching = || match stores.get() {
             Some(fetching) => Ok(fetching),
             None => Fetching::new(&self.access).map(|new| stores.get_or_init(|| new)),
         };
-        let files = self.files(&reading, &fetching)?;
+        let table = lake::open(&self.table_named(), &fetching)?;
+        let (files, reading, types, table) = match table {
+            Some(table) => self.of_table(table, out)?,
+            None => {
+                let (reading, types) = self.reading()?;
+                (self.files(&reading, &fetching)?, reading, types, None)
+            }
+        };
         // All that is fetched stays as long as it is open, twice as many files as this at most.
         let is_kept = files.len() <= MOST_OPEN;
         let fetch = &|object: &Object| fetching()?.fetch(object, is_kept);
         let keeps_deleted = self.keep_deleted;
-        let request = load::Request { files, fetch, reading, types, keeps_deleted };
+        let request = load::Request { files, fetch, reading, types, keeps_deleted, table };
         if self.dry_run {
             let found = load::look(&request, None)?;
             return found.told().into_iter().try_for_each(|column| out.line(column));
@@ -289,6 +310,63 @@ impl Load {
         }
     }
 
+    /// The types of `--types`.
+    fn types(&self) -> Result<Vec<(String, Scalar)>> {
+        let one = |column: &String| {
+            let (name, wanted) = typed(column)?;
+            let missing = || usage(format!("`{column}` has no type; write `{name}:str`"));
+            Ok((name.to_owned(), wanted.ok_or_else(missing)?))
+        };
+        self.types.iter().map(one).collect()
+    }
+
+    /// What may be a table.
+    fn table_named(&self) -> lake::Named<'_> {
+        let kind = match self.format {
+            Some(Format::Delta) => Some(TableKind::Delta),
+            Some(Format::Iceberg) => Some(TableKind::Iceberg),
+            _ => None,
+        };
+        let is_other = self.format.is_some() && kind.is_none();
+        lake::Named {
+            files: &self.files,
+            kind,
+            is_other,
+            at: self.at.as_deref(),
+            access: &self.access,
+        }
+    }
+
+    /// The data files of a table, and how they are read.
+    fn of_table(&self, table: Table, out: &mut Output) -> Result<TableParts> {
+        if self.delimiter.is_some()
+            || self.comment.is_some()
+            || !self.columns.is_empty()
+            || self.path.is_some()
+        {
+            return Err(usage(
+                "a table has its columns itself: leave out the options of other formats",
+            ));
+        }
+        if self.keep_deleted {
+            return Err(usage("--keep-deleted is not for tables, whose rows move between files"));
+        }
+        if !self.json && !self.dry_run {
+            out.line(lake::told(&table))?;
+        }
+        let Table { of, columns, files } = table;
+        let reading = Reading {
+            format: load::Format::Parquet,
+            delimiter: b',',
+            comment: None,
+            names: None,
+            path: None,
+            classes: None,
+            table: Some((of.kind, columns)),
+        };
+        Ok((files, reading, self.types()?, Some(of)))
+    }
+
     /// The options of reading the file, and the requested types.
     fn reading(&self) -> Result<(Reading, Vec<(String, Scalar)>)> {
         let known = if self.format.is_some() { None } else { self.known()? };
@@ -297,7 +375,9 @@ impl Load {
             (Some(Format::Tsv), _) => (load::Format::Csv, b'\t'),
             (Some(Format::Jsonl), _) => (load::Format::Jsonl, b','),
             (Some(Format::Json), _) => (load::Format::Json, b','),
-            (Some(Format::Parquet), _) => (load::Format::Parquet, b','),
+            (Some(Format::Parquet | Format::Delta | Format::Iceberg), _) => {
+                (load::Format::Parquet, b',')
+            }
             (Some(Format::Xml), _) => (load::Format::Xml, b','),
             (Some(Format::Coco), _) => (load::Format::Coco, b','),
             (Some(Format::Voc), _) => (load::Format::Voc, b','),
@@ -321,18 +401,14 @@ impl Load {
         if !has_path && self.path.is_some() {
             return Err(usage("--path is for JSON and XML"));
         }
-        let mut types = Vec::new();
         let mut names = Vec::new();
+        let mut types = Vec::new();
         for column in &self.columns {
             let (name, wanted) = typed(column)?;
             types.extend(wanted.map(|wanted| (name.to_owned(), wanted)));
             names.push(name.to_owned());
         }
-        for column in &self.types {
-            let (name, wanted) = typed(column)?;
-            let missing = || usage(format!("`{column}` has no type; write `{name}:str`"));
-            types.push((name.to_owned(), wanted.ok_or_else(missing)?));
-        }
+        types.extend(self.types()?);
         let reading = Reading {
             format,
             delimiter: self.delimiter.unwrap_or(delimiter),
@@ -343,6 +419,7 @@ impl Load {
                 Some(beside) => load::classes(&beside)?,
                 None => None,
             },
+            table: None,
         };
         if let Some(classes) = &reading.classes {
             warn(format_args!("classes are named by `{}`", classes.file.display()));

@@ -58,6 +58,7 @@ pub mod helper;
 pub mod index;
 pub mod interrupt;
 pub mod knowledge;
+mod lake;
 pub mod list;
 pub mod load;
 pub mod log;

@@ -289,7 +289,7 @@ mod tests {
 
     fn reading(format: Format) -> Reading {
         let (comment, names, path, classes) = (None, None, None, None);
-        Reading { format, delimiter: b',', comment, names, path, classes }
+        Reading { format, delimiter: b',', comment, names, path, classes, table: None }
     }
 
     /// The records of a text as an object of a store, or why there are none.

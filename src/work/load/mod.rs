@@ -10,6 +10,7 @@
 //! | [`records`] | CSV, JSON Lines and JSON as records |
 //! | [`mod@parquet`] | Parquet as records |
 //! | [`mod@xml`], [`labels`] | elements of XML, and label files of the field, as records |
+//! | [`lake`] | tables of Delta Lake, as data files of Parquet and how their rows are seen |
 //! | [`names`] | the names of classes beside YOLO's labels |
 //! | [`types`], [`mod@column`], [`kinds`] | finds the types that hold the values seen |
 //! | [`recipe`], [`delta`] | what a version remembers of its files; which of them are read again |
@@ -18,6 +19,7 @@ mod column;
 mod delta;
 mod kinds;
 mod labels;
+pub mod lake;
 mod names;
 mod parquet;
 mod recipe;
@@ -91,6 +93,8 @@ pub struct Request<'r> {
     pub types: Vec<(String, Scalar)>,
     /// Whether the rows of files that are gone stay, in a delta.
     pub keeps_deleted: bool,
+    /// The table, and its version, whose data files these are.
+    pub table: Option<lake::TableVersion>,
 }
 
 /// The version that a delta starts from.
@@ -172,6 +176,7 @@ pub fn look(request: &Request<'_>, last: Option<Last>) -> Result<Found> {
             // A type that the last version has not would be another in its rows, too.
             let mut odd = None;
             let mut was = recipe.columns;
+            was.declare(request.declared());
             was.want(&request.types).map_err(|what| wrong(&last.of.to_string(), what))?;
             let (columns, rows) = seen(request, &plan, was.clone(), &mut |file, columns| {
                 odd = was.differs(columns).map(|types| (file.shown.clone(), types));
@@ -219,6 +224,28 @@ impl Request<'_> {
         Known::of(file, self.reading.format == Format::Yolo, rows)
     }
 
+    /// The columns of a table.
+    fn declared(&self) -> &[lake::Declared] {
+        self.reading.table.as_ref().map_or(&[], |(_, columns)| columns)
+    }
+
+    /// The error for a value that is not of the type of its column.
+    fn mistyped(&self, file: &SourceFile, line: u64, odd: column::Odd) -> Error {
+        let column::Odd { column, value, wanted } = odd;
+        let file = file.shown.clone();
+        let is_of_table = self.declared().iter().any(|(name, _)| *name == column)
+            && !self.types.iter().any(|(name, _)| *name == column);
+        match is_of_table {
+            true => {
+                let what = format!(
+                    "row {line}: `{value}` in column `{column}` is no {wanted}, as the table has it"
+                );
+                Error::File { file, what }
+            }
+            false => Error::Type { file, line, column, value, wanted },
+        }
+    }
+
     /// The records of one file.
     fn each(&self, file: &SourceFile, each: &mut records::EachRecord<'_>) -> Result<()> {
         records::each(file.open(self.fetch)?, file, &self.reading, each)
@@ -233,6 +260,7 @@ fn seen(
     mut columns: Columns,
     stop: &mut dyn FnMut(&SourceFile, &Columns) -> bool,
 ) -> Result<(Columns, u64)> {
+    columns.declare(request.declared());
     let mut rows = 0;
     let mut shown = request.files.first().map_or("", |file| &file.shown);
     for at in plan.read() {
@@ -295,13 +323,8 @@ pub fn save<'w>(
                 let file = &request.files[*at];
                 let mut count = 0;
                 request.each(file, &mut |line, record| {
-                    let row = converter.row(&record).map_err(|odd| Error::Type {
-                        file: file.shown.clone(),
-                        line,
-                        column: odd.column,
-                        value: odd.value,
-                        wanted: odd.wanted,
-                    })?;
+                    let row = converter.row(&record);
+                    let row = row.map_err(|odd| request.mistyped(file, line, odd))?;
                     count += 1;
                     batch.push(Piece::New(row));
                     add(&mut batch, BATCH)
@@ -318,7 +341,7 @@ pub fn save<'w>(
         return Err(error::Error::new(Kind::Stale, message));
     }
     let told = request.reading.told(&request.types);
-    let recipe = Recipe::new(told, found.columns.clone(), &known);
+    let recipe = Recipe::new(told, found.columns.clone(), request.table.clone(), &known);
     let recipe = serde_json::to_value(&recipe).ok();
     let provenance = Provenance { recipe, ..publication.provenance.clone() };
     let upon = found.upon.as_ref().map(|last| last.id);

@@ -15,16 +15,22 @@ use parquet::schema::types::Type;
 use serde_json::{Map, Value as Json};
 
 use super::Error;
+use super::lake::View;
 use super::records::{EachRecord, Record};
 
 /// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
-/// Passes on every row of a file in order.
+/// Passes on every row of a file in order; of a table's data file, as the table has it.
 ///
 /// # Errors
-/// A file that is not Parquet, or damaged; errors of `each`.
-pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
+/// A file that is not Parquet, or damaged, or disagrees with its table; errors of `each`.
+pub fn each(
+    opened: File,
+    file: &str,
+    view: Option<&View>,
+    each: &mut EachRecord<'_>,
+) -> Result<()> {
     /// Why not all rows were passed on.
     enum Ended {
         File(Fault),
@@ -42,8 +48,15 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let rows = Rows::open(opened).map_err(told)?;
     let nanos = rows.columns().filter(|field| is_nanos(field));
     let nanos: HashSet<String> = nanos.map(|field| field.name().to_owned()).collect();
+    let view = view.map(|view| view.fit(rows.schema(), rows.count())).transpose();
+    let view = view.map_err(|what| told(Fault::Wrong(what)))?;
     let read = rows.each(&mut |number, row| {
-        each(number, Record::Json(&fields(row, &nanos))).map_err(Ended::Caller)
+        let row = match &view {
+            Some(view) if view.is_deleted(number - 1) => return Ok(()),
+            Some(view) => view.row(fields(row, &nanos)),
+            None => fields(row, &nanos),
+        };
+        each(number, Record::Json(&row)).map_err(Ended::Caller)
     });
     read.map_err(|ended| match ended {
         Ended::File(fault) => told(fault).into(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use super::lake::TableVersion;
 use super::sources::SourceFile;
 use super::types::Columns;
 
@@ -73,12 +74,20 @@ pub struct Recipe {
     /// Options of reading, by name.
     pub reading: BTreeMap<String, Json>,
     pub columns: Columns,
+    /// The table, and its version, whose data files these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableVersion>,
     /// The files in order; `None` if they were too many.
     files: Option<String>,
 }
 
 impl Recipe {
-    pub fn new(reading: BTreeMap<String, Json>, columns: Columns, files: &[Known]) -> Self {
+    pub fn new(
+        reading: BTreeMap<String, Json>,
+        columns: Columns,
+        table: Option<TableVersion>,
+        files: &[Known],
+    ) -> Self {
         let written = || {
             let numbers = |file: &Known| [file.name, file.state, file.rows];
             let bytes: Vec<u8> =
@@ -86,7 +95,7 @@ impl Recipe {
             STANDARD_NO_PAD.encode(bytes)
         };
         let files = (files.len() <= MOST).then(written);
-        Self { kind: LOAD.to_owned(), reading, columns, files }
+        Self { kind: LOAD.to_owned(), reading, columns, table, files }
     }
 
     /// The recipe of a version, if it was loaded.
@@ -150,7 +159,7 @@ mod tests {
     fn files_come_back() {
         let files: Vec<Known> =
             (0..5).map(|n| Known { name: n, state: u64::MAX - n, rows: n * n }).collect();
-        let recipe = Recipe::new(BTreeMap::new(), Columns::default(), &files);
+        let recipe = Recipe::new(BTreeMap::new(), Columns::default(), None, &files);
         let recipe = serde_json::to_value(&recipe).expect("JSON");
         let by = Provenance { recipe: Some(recipe.clone()), ..Provenance::default() };
         assert_eq!(Recipe::of(&by).expect("a recipe").files(), Some(files));
@@ -159,7 +168,7 @@ mod tests {
         let by = Provenance { recipe: Some(damaged), ..Provenance::default() };
         assert_eq!(Recipe::of(&by).expect("a recipe").files(), None);
         let many = vec![Known { name: 0, state: 0, rows: 0 }; MOST + 1];
-        assert_eq!(Recipe::new(BTreeMap::new(), Columns::default(), &many).files(), None);
+        assert_eq!(Recipe::new(BTreeMap::new(), Columns::default(), None, &many).files(), None);
         assert!(Recipe::of(&Provenance::default()).is_none());
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::labels::{self, Classes};
+use super::lake::{Declared, TableKind};
 use super::sources::SourceFile;
 use super::{Error, parquet};
 use dcfs_core::error::Result;
@@ -82,6 +83,8 @@ pub struct Reading {
     pub path: Option<String>,
     /// The names of YOLO's classes.
     pub classes: Option<Classes>,
+    /// The columns of a table whose data files these are.
+    pub table: Option<(TableKind, Vec<Declared>)>,
 }
 
 impl Reading {
@@ -89,7 +92,10 @@ impl Reading {
     pub fn told(&self, types: &[(String, Scalar)]) -> BTreeMap<String, Json> {
         let mut told = BTreeMap::new();
         let mut tell = |name: &str, value: Json| told.insert(name.to_owned(), value);
-        tell("format", self.format.name().into());
+        tell(
+            "format",
+            self.table.as_ref().map_or(self.format.name(), |(kind, _)| kind.name()).into(),
+        );
         if self.format == Format::Csv {
             tell("delimiter", char::from(self.delimiter).to_string().into());
         }
@@ -101,6 +107,12 @@ impl Reading {
         }
         if let Some(path) = &self.path {
             tell("path", path.as_str().into());
+        }
+        if let Some((_, columns)) = &self.table {
+            let typed = columns
+                .iter()
+                .map(|(name, scalar)| (name.clone(), scalar.map_or(Json::Null, signature)));
+            tell("columns", typed.collect::<serde_json::Map<_, _>>().into());
         }
         if let Some(classes) = &self.classes {
             tell("classes", classes.digest.as_str().into());
@@ -145,7 +157,7 @@ pub fn each(
         Format::Csv => texts(opened, file, reading, each),
         Format::Jsonl => lines(opened, file, each),
         Format::Json => list(opened, file, reading, each),
-        Format::Parquet => parquet::each(opened, file, each),
+        Format::Parquet => parquet::each(opened, file, of.view.as_deref(), each),
         Format::Xml => labels::xml_file(opened, file, reading, None, each),
         Format::Voc => labels::xml_file(opened, file, reading, Some("annotation/object"), each),
         Format::Coco => labels::coco(opened, file, each),
@@ -218,7 +230,11 @@ fn wrong(file: &str, error: &csv::Error) -> Error {
     }
 }
 
-fn lines(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
+/// Passes on every object of JSON Lines.
+///
+/// # Errors
+/// A line that is no JSON object, or too long; errors of `each`.
+pub fn lines(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let mut reader = BufReader::new(WithoutMark::new(opened));
     let mut text = Vec::new();
     for line in 1.. {

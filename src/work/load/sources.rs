@@ -7,11 +7,13 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dcfs_core::error::Result;
 use dcfs_core::glob::{self, Glob};
 use dcfs_core::object::Object;
 
+use super::lake::View;
 use super::{Error, Format, wrong};
 
 /// The most files of a folder.
@@ -33,6 +35,8 @@ pub struct SourceFile {
     /// The etag of an object, or its time of modification where it has neither an etag nor a version; the times of a
     /// local file. May be empty.
     pub etag: String,
+    /// How the rows of a table's data file are seen.
+    pub view: Option<Arc<View>>,
     at: Place,
 }
 
@@ -44,7 +48,7 @@ enum Place {
 
 impl SourceFile {
     /// A local file; `root` is the folder that was named.
-    fn local(path: PathBuf, root: Option<&Path>, found: &Metadata) -> io::Result<Self> {
+    pub(super) fn local(path: PathBuf, root: Option<&Path>, found: &Metadata) -> io::Result<Self> {
         let below = root.and_then(|root| path.strip_prefix(root).ok());
         let below = below.or_else(|| path.file_name().map(Path::new)).unwrap_or(&path);
         Ok(Self {
@@ -54,6 +58,7 @@ impl SourceFile {
             size: found.len(),
             version: String::new(),
             etag: times(found),
+            view: None,
             at: Place::Local(path),
         })
     }
@@ -73,8 +78,14 @@ impl SourceFile {
             size: object.size.unwrap_or(0),
             version: object.version.clone(),
             etag: modified.map_or_else(|| object.etag.clone(), |micros| micros.to_string()),
+            view: None,
             at: Place::Store(Box::new(object)),
         }
+    }
+
+    /// A table's data file: `etag` tells it from what it was before.
+    pub(super) fn seen(self, view: View, etag: String) -> Self {
+        Self { etag, view: Some(Arc::new(view)), ..self }
     }
 
     /// The file itself; `fetch` gets an object of a store.

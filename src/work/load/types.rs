@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{Column, Odd, Place, see_fields};
 use super::kinds::{Texts, Value, kind_of, of_text, word};
+use super::lake::Declared;
 use super::records::Record;
 use dcfs_core::name::nearest;
 use dcfs_core::schema::{Scalar, Signal, SignalKind, signature};
@@ -79,6 +80,16 @@ impl Columns {
             if place.is_none() {
                 self.columns.push(Column::new(name, &mut taken));
             }
+        }
+    }
+
+    /// Adds the columns of a table, with their types.
+    pub fn declare(&mut self, columns: &[Declared]) {
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        self.add_missing(&names);
+        for (place, (_, scalar)) in places(&names, &self.columns).into_iter().zip(columns) {
+            let Some(column) = place.and_then(|at| self.columns.get_mut(at)) else { continue };
+            column.wanted = *scalar;
         }
     }
 
