@@ -380,8 +380,9 @@ impl Stores {
         let label = wanted.place.into();
         let shared = held.as_ref().and_then(|_| self.shared(store.server(), &wanted.object));
         let object = self.object(store, wanted.recorded);
-        let object = shared
-            .map_or(Arc::clone(&object), |(small, key)| near::Near::new(object, small, key, whole));
+        let object = shared.map_or(Arc::clone(&object), |(small, key)| {
+            near::Near::wrap(object, small, key, whole)
+        });
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
             let object = self.of_archive(object, archive.as_ref(), (base, whole));

@@ -41,7 +41,7 @@ pub struct Near {
 }
 
 impl Near {
-    pub fn new(
+    pub fn wrap(
         object: Arc<dyn Ranges>,
         small: Arc<dyn Small>,
         key: Key,
