@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fiona test lint unit e2e test-loaders test-browser test-cluster cluster-costs cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
+.PHONY: help demo demo-fiona test lint unit e2e test-loaders test-browser test-cluster cluster-costs cluster-up cluster-down test-packages bench bench-blocks soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -80,6 +80,10 @@ soak: setup build ## Tens of thousands of random cases; the mount with a concurr
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
 		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map_runs.py)
+
+bench-blocks: setup release ## Names in blocks over a bucket 20 ms away, for a version of ROWS rows
+	cargo build --release --example bench_delay
+	SPLIT=1000 $(PYTHON) tests/bench/blocks.py $(TARGET)/release/dcfs $(TARGET)/release/examples/bench_delay $(ROWS)
 
 bench: release ## Run the benchmarks and write docs/benchmarks.md
 	@tests/setup bench

@@ -69,7 +69,8 @@ thread_local! {
     static IS_HURRIED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` on a thread that others need soon: where it would wait for a lock of another program, it fails.
+/// Runs `work` on a thread that others need soon: where it would wait for a lock, take long or change a disk, it fails. It is then done
+/// again on a thread of its own, so its errors are dropped.
 pub fn hurried<T>(work: impl FnOnce() -> T) -> T {
     /// Also on a panic.
     struct Over;
@@ -83,7 +84,7 @@ pub fn hurried<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Whether this thread's work must not wait for locks.
+/// Whether this thread's work must not wait for locks, take long or change a disk.
 pub fn is_hurried() -> bool {
     IS_HURRIED.get()
 }

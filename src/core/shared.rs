@@ -34,7 +34,8 @@ pub trait Small: Send + Sync {
     /// The bytes of an object that is `size` long, verified; `None` if no host shared it, or nothing answers.
     fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>>;
 
-    /// Offers an object that was just fetched. Returns at once; where too many wait already, it is not shared.
+    /// Offers an object that was just fetched. Does not wait until it is written; where too many wait already, it is not
+    /// shared.
     fn offer(&self, key: &[u8; 16], bytes: &[u8]);
 }
 
@@ -50,7 +51,7 @@ pub trait Objects: Send + Sync {
     /// A longer object; errors of the store.
     fn get(&self, key: &str, most: u64) -> Result<Option<Seen>>;
 
-    /// Reads a part of an object; `None` if there is none, or it ends before.
+    /// Reads a part of an object; `None` if there is none, it ends before, or the store cannot read parts.
     ///
     /// # Errors
     /// Errors of the store.

@@ -99,6 +99,7 @@ pub use whole::{Cost, Here, Warmed};
 
 use allowed::Allowed;
 use backend::{Backends, Setup, StoreKind};
+use dcfs_core::cancel;
 use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
 use dcfs_core::shared::Small;
@@ -317,16 +318,18 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
-    /// A permit to block on the cache's disk in [`Stores::open_ahead`], on a blocking thread.
+    /// A permit to block on the cache's disk in [`Stores::open_ahead`], on a blocking thread. Hurried work, of which there is at most
+    /// one at a time, takes none.
     pub async fn looker(&self) -> Option<SemaphorePermit<'static>> {
         AT_CACHE.acquire().await.ok()
     }
 
     /// Opens an object of a store that is fetched in advance, or whose row was just looked up, as
-    /// [`Stores::open`] does. Blocks on disks: the caller makes sure that nobody has to wait for that.
+    /// [`Stores::open`] does. Blocks on disks: the caller makes sure that nobody has to wait for that, or that they are disks of this
+    /// machine and the work is hurried ([`cancel::hurried`]).
     ///
     /// # Errors
-    /// As [`Stores::open`].
+    /// As [`Stores::open`]. Hurried work changes nothing on disk: `Busy` where files of the cache would have to be created or removed.
     pub fn open_ahead(&self, object: &Object) -> Result<Reader> {
         let wanted = Wanted::of(object)?;
         let size = wanted.size;
@@ -337,12 +340,34 @@ impl Stores {
             Some(file) => Source::Local(Arc::new(file)),
             None => {
                 let store = self.requests(kind, &url, &wanted)?;
-                let open = self.look_for_entry(store.server(), &wanted.object);
-                let held = open.and_then(|open| open());
+                let held = match self.look_for_entry(store.server(), &wanted.object) {
+                    Some(open) => self.entry_now(open, &wanted)?,
+                    None => None,
+                };
                 self.source(wanted, store, held)
             }
         };
         Ok(self.reader(error::place(object).into(), size, source, is_lasting(object)))
+    }
+
+    /// Opens a cache entry on this thread. Hurried work fails if files would have to be created, removed or read at length: for a large
+    /// object, and where `open` finds anything but a small file or nothing.
+    fn entry_now(
+        &self,
+        open: impl FnOnce() -> Option<CacheHit>,
+        wanted: &Wanted,
+    ) -> Result<Option<CacheHit>, Error> {
+        let busy = || {
+            let answer = "the cache has to write first".to_owned();
+            Err(Error::Busy { place: wanted.place.clone(), answer })
+        };
+        if !cancel::is_hurried() || !self.cache.is_wanted() {
+            return Ok(open());
+        }
+        if !self.cache.is_small(wanted.recorded.size) {
+            return busy();
+        }
+        open().map_or_else(busy, |held| Ok(Some(held)))
     }
 
     /// A file in DataChain's own cache, if it has the right size.
@@ -421,7 +446,7 @@ impl Stores {
         let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
         let object = self.of_archive(object, known.archive.as_ref(), (known.base, known.whole));
         let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
-        Source::Cached { known, entry, stream }
+        Source::Cached { known, entry, stream, writer: self.cache.writer() }
     }
 
     /// The object that a member is read from: its archive, if that is not compressed.
@@ -453,10 +478,10 @@ impl Stores {
         Reader { label, size, timeout, source, is_lasting, line: Arc::clone(&self.line), metrics }
     }
 
-    /// Whether the caches are on disks of this machine.
-    pub fn is_near(&self) -> bool {
+    /// The folders of the caches: its own, and DataChain's, which may be on other disks.
+    pub fn disks(&self) -> Vec<PathBuf> {
         let own = Some(&self.config.cache.folder);
-        own.into_iter().chain(&self.fetched).all(|folder| dcfs_disk::kind::is_local(folder))
+        own.into_iter().chain(&self.fetched).cloned().collect()
     }
 
     /// The counters so far.

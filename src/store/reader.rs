@@ -43,6 +43,7 @@ pub(super) enum Source {
         known: Arc<Kept>,
         entry: Arc<cache::Entry>,
         stream: stream::Stream,
+        writer: Arc<cache::Writer>,
     },
 }
 
@@ -131,9 +132,10 @@ impl Reader {
 
     /// Waits for that moment, for at most [`ARRIVAL`].
     pub async fn arrived(&self) {
-        if let Source::Cached { entry, .. } = &self.source
+        if let Source::Cached { entry, writer, .. } = &self.source
             && self.is_arriving()
         {
+            writer.hurry();
             let _ = tokio::time::timeout(ARRIVAL, entry.behind.over()).await;
         }
     }
@@ -143,7 +145,7 @@ impl Reader {
     pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
         match &self.source {
             Source::Remote(stream) => self.in_memory(stream, offset, length),
-            Source::Cached { known, entry, stream } => {
+            Source::Cached { known, entry, stream, .. } => {
                 self.in_memory(stream, offset, length).or_else(|| {
                     let bytes = entry.read_now(&self.range(known.base, offset, length))?;
                     self.metrics.from_disk.add(bytes.len() as u64);
@@ -169,7 +171,7 @@ impl Reader {
                 bounded(&self.label, self.timeout, read).await?
             }
             Source::Remote(stream) => self.unless_silent(stream, offset, length).await?,
-            Source::Cached { known, entry, stream } => {
+            Source::Cached { known, entry, stream, .. } => {
                 match self.read_kept(entry, self.range(known.base, offset, length)).await? {
                     Some(bytes) => bytes,
                     None => {

@@ -1,6 +1,7 @@
-//! Computes answers: from memory now, or in a task, within the timeout; and handles views whose pack proves
-//! damaged.
+//! Computes answers: from memory now, or in a task, within the timeout, or on a patient thread from disks of this machine; and
+//! handles views whose pack proves damaged.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,14 +161,16 @@ impl Vfs {
     /// The same for work that blocks on the cache's disk. The caller's own turn is acquired first: the permits
     /// for the disk are shared by all users, and must not be held while waiting for a turn.
     ///
-    /// On a patient thread it is done there, if that asks only disks of this machine; whatever fails is done again.
+    /// On a patient thread it is done there, if that asks only disks of this machine and can be done without waiting; otherwise it is
+    /// done again. That takes neither a turn nor a permit, which limit how many threads one user and one disk occupy: at most one
+    /// request at a time is on a patient thread, and while it is, those of others find the other one.
     pub(super) async fn blocking_at_cache<T: Send + 'static>(
         &self,
         work: impl Fn() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        if self.is_near
+        if self.is_near()
             && patience::is_here()
-            && let Ok(done) = cancel::hurried(&work)
+            && let Some(done) = hurriedly(&work)
         {
             return Ok(done);
         }
@@ -248,6 +251,11 @@ impl Vfs {
         }
         Ok(())
     }
+}
+
+/// Does work that a thread of its own can do again: an error may come of the hurry, so it is dropped, and so is a panic.
+fn hurriedly<T>(work: impl Fn() -> Result<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(|| cancel::hurried(work))).ok()?.ok()
 }
 
 /// Runs [`blocking`] in a turn of the caller; waiting for the turn is limited by the timeout too.
@@ -349,6 +357,14 @@ mod tests {
     use super::*;
 
     use std::sync::mpsc;
+
+    #[test]
+    fn what_fails_in_a_hurry_is_left_to_another_thread() {
+        assert_eq!(hurriedly(|| Ok(cancel::is_hurried())), Some(true));
+        assert_eq!(hurriedly(|| Err::<(), _>(Error::Left.into())), None);
+        assert_eq!(hurriedly(|| -> Result<()> { panic!("as told") }), None);
+        assert!(!cancel::is_hurried());
+    }
 
     #[tokio::test]
     async fn who_gets_no_turn_is_told_so() {

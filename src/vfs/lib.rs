@@ -59,7 +59,7 @@ mod wrong;
 
 use std::fs::File;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -237,8 +237,8 @@ pub struct Vfs {
     timeout: Duration,
     /// Limits of concurrent work per user.
     turns: Arc<Turns>,
-    /// Whether the catalog and the cache are on disks of this machine.
-    is_near: bool,
+    /// Whether the catalog and the cache are on disks of this machine, once that is known.
+    is_near: Arc<OnceLock<bool>>,
     /// The time of the mount, used as the mtime of inodes that have no other.
     born: SystemTime,
 }
@@ -253,7 +253,7 @@ impl Vfs {
         prefetch: Prefetch,
     ) -> Arc<Self> {
         Arc::new_cyclic(|vfs| Self {
-            is_near: catalog.is_near() && stores.is_near(),
+            is_near: learn_whether_near(&catalog, &stores),
             pages: Pages::new(&catalog, vfs.clone()),
             datasets: Datasets::new(catalog.clone()),
             catalog,
@@ -278,6 +278,11 @@ impl Vfs {
             turns: Arc::default(),
             born: SystemTime::now(),
         })
+    }
+
+    /// Whether the catalog and the cache are known to be on disks of this machine.
+    fn is_near(&self) -> bool {
+        self.is_near.get() == Some(&true)
     }
 
     /// Looks up the child `name` of a directory.
@@ -500,6 +505,19 @@ impl Vfs {
         let vfs = self.clone();
         self.in_background(move || Ok(vfs.datasets.current()?.totals()))
     }
+}
+
+/// Asks on a thread of its own: a disk whose server is away answers late, or never.
+fn learn_whether_near(catalog: &Arc<Catalog>, stores: &Stores) -> Arc<OnceLock<bool>> {
+    let is_near = Arc::new(OnceLock::new());
+    let (known, catalog, disks) = (Arc::clone(&is_near), Arc::clone(catalog), stores.disks());
+    let ask = move || {
+        let is_local = disks.iter().all(|folder| dcfs_disk::kind::is_local(folder));
+        let _ = known.set(is_local && catalog.is_near());
+    };
+    // Without a thread it stays unknown, so no disk is asked on the thread of a request.
+    let _ = std::thread::Builder::new().name("dcfs-near".into()).spawn(ask);
+    is_near
 }
 
 /// The bytes `offset..offset + length` of a text, cut at its end.

@@ -214,7 +214,7 @@ def filters(fleet):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=500)
     options = parser.parse_args()
     if why := servers.why_none() or mounts.why_no_mount():
         sys.exit(why)
@@ -223,6 +223,7 @@ def main():
         fleet = Fleet(Path(folder), options.rows, stack)
         size = fleet.cluster.clickhouse.ask("SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'datachain' FORMAT TSV")
         today = datetime.date.today().isoformat()
+        print(f"tests/cluster/costs.py --rows {options.rows} --files {options.files}; load {os.getloadavg()[0]:.1f} at the beginning\n")
         print(f"{options.rows:,} rows, {int(size) / options.rows:.0f} bytes each in ClickHouse; {machine.describe()}; {today}")
         table("", *meters.COLUMNS)
         memory, told = builders(fleet)

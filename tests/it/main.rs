@@ -8,6 +8,7 @@ mod floors;
 mod items;
 mod misbehaving;
 mod mount;
+mod names;
 mod nested;
 mod pack;
 mod selects;

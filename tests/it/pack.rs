@@ -13,23 +13,21 @@ use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::Row;
-use dcfs_data::pack::names::remote::open_here;
-use dcfs_data::pack::names::write::split;
 use dcfs_data::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
 use proptest::prelude::*;
 
 use crate::support::model::{self, ModelFile, ModelRow, Tree};
 
-const UUID: &str = "5b6f0a1e-1d7c-4a53-9a1b-0123456789ab";
+pub const UUID: &str = "5b6f0a1e-1d7c-4a53-9a1b-0123456789ab";
 
 /// Rows of a test; `fails_at` breaks the scan off there.
-struct List<'a> {
+pub struct List<'a> {
     rows: &'a [ModelRow],
     fails_at: Option<usize>,
 }
 
 impl<'a> List<'a> {
-    fn new(rows: &'a [ModelRow]) -> Self {
+    pub fn new(rows: &'a [ModelRow]) -> Self {
         Self { rows, fails_at: None }
     }
 
@@ -68,7 +66,7 @@ impl Rows for List<'_> {
     }
 }
 
-fn file_columns(names: &[&str]) -> Vec<FileColumn> {
+pub fn file_columns(names: &[&str]) -> Vec<FileColumn> {
     let part = |number: usize| Some(number.to_string());
     let column = |(number, name): (usize, &&str)| FileColumn {
         name: (*name).into(),
@@ -80,11 +78,11 @@ fn file_columns(names: &[&str]) -> Vec<FileColumn> {
     names.iter().enumerate().map(column).collect()
 }
 
-fn pack_of(packs: &FsPath, names: &[&str], rows: &[ModelRow], limits: Limits) -> Result<Pack> {
+pub fn pack_of(packs: &FsPath, names: &[&str], rows: &[ModelRow], limits: Limits) -> Result<Pack> {
     obtain(&List::new(rows), UUID, &file_columns(names), packs, limits)
 }
 
-fn object(path: &str, etag: &str) -> Object {
+pub fn object(path: &str, etag: &str) -> Object {
     Object {
         source: "s3://b".into(),
         path: path.into(),
@@ -95,7 +93,7 @@ fn object(path: &str, etag: &str) -> Object {
     }
 }
 
-fn rows_of(paths: &[&str]) -> Vec<ModelRow> {
+pub fn rows_of(paths: &[&str]) -> Vec<ModelRow> {
     let row = |(index, path): (usize, &&str)| ModelRow {
         id: index as i64 + 1,
         objects: vec![Some(object(path, &index.to_string()))],
@@ -107,7 +105,7 @@ fn rows_of(paths: &[&str]) -> Vec<ModelRow> {
 ///
 /// `page` is how many children are read before the listing is resumed from its position. With `within`, a set
 /// of rows, only their files are found.
-fn walk(pack: &Pack, page: usize, within: Option<&Subset>) -> Result<Tree> {
+pub fn walk(pack: &Pack, page: usize, within: Option<&Subset>) -> Result<Tree> {
     let mut found = Tree::new();
     for column in 0..pack.columns().len() as u16 {
         let root = pack.root(column).expect("a column has a root");
@@ -155,7 +153,7 @@ fn walk_dir(
 
 /// For sorting checks only the name counts.
 #[derive(Debug, PartialEq, Eq)]
-struct Unsorted(Node);
+pub struct Unsorted(pub Node);
 
 impl PartialOrd for Unsorted {
     fn partial_cmp(&self, _: &Self) -> Option<std::cmp::Ordering> {
@@ -163,7 +161,7 @@ impl PartialOrd for Unsorted {
     }
 }
 
-fn list(
+pub fn list(
     pack: &Pack,
     dir: Dir,
     page: usize,
@@ -207,7 +205,7 @@ fn file(pack: &Pack, dir: Dir, entry: EntryId) -> Result<ModelFile> {
 }
 
 /// The model's tree with only those parts of an object that a pack keeps.
-fn as_told(tree: Tree) -> Tree {
+pub fn as_told(tree: Tree) -> Tree {
     let told = |file: ModelFile| ModelFile {
         object: Object {
             size: file.object.size,
@@ -239,105 +237,13 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
             assert_eq!(entry.is_some(), object.is_some(), "row {ordinal}, column {column}");
         }
     }
-    agree_in_blocks((pack, names), rows, page, &all)?;
     let names: Vec<PathBuf> =
         fs::read_dir(&packs).expect("readable").map(|e| e.expect("readable").path()).collect();
     assert_eq!(names.len(), 1, "only the pack stays: {names:?}");
     Ok(())
 }
 
-/// Checks that the names of a pack in blocks are what the pack says, with blocks of several sizes.
-fn agree_in_blocks(
-    (pack, names): (Pack, &[&str]),
-    rows: &[ModelRow],
-    page: usize,
-    all: &Tree,
-) -> Result<()> {
-    let is_dense = pack.first_of_all().is_some();
-    let pack = Arc::new(pack);
-    for per_block in [1 + page % 3, 1024] {
-        let home = tempfile::tempdir().expect("a folder");
-        split(pack.folder(), home.path(), per_block).expect("written");
-        let (cache, owned) = (home.path().join("whole"), rows.to_vec());
-        let columns = file_columns(names);
-        let whole = move || obtain(&List::new(&owned), UUID, &columns, &cache, Limits::default());
-        let opened =
-            open_here(home.path(), &file_columns(names), Limits::default(), Box::new(whole));
-        if !is_dense && !rows.is_empty() {
-            assert!(opened.is_err(), "ids with gaps are not in blocks");
-            continue;
-        }
-        let blocks = opened?;
-        assert_eq!(walk_names(&blocks, page)?, *all, "{per_block} entries in a block");
-        assert!(!blocks.is_here(), "blocks were enough");
-        forged(&blocks, &pack);
-        // Whatever else is asked needs the pack, and then all comes from it.
-        assert_eq!(walk(&blocks, page, None)?, *all);
-        assert!(blocks.is_here() || all.is_empty());
-    }
-    Ok(())
-}
-
-/// [`walk`], without what only a whole pack knows.
-fn walk_names(pack: &Pack, page: usize) -> Result<Tree> {
-    let mut found = Tree::new();
-    let mut open = Vec::new();
-    for (number, column) in (0..).zip(pack.columns()) {
-        let top = if pack.columns().len() == 1 { vec![] } else { vec![column.directory.clone()] };
-        open.push((pack.root(number).expect("a column has a root"), top));
-    }
-    while let Some((dir, above)) = open.pop() {
-        for (name, node) in list(pack, dir, page, None)? {
-            assert_eq!(pack.lookup(dir, &name, None)?, Some(node.0), "{name:?} in {above:?}");
-            let longer = [&name[..], b"~"].concat();
-            let path = [&above[..], &[name]].concat();
-            if pack.lookup(dir, &longer, None)?.is_some() {
-                let listed = list(pack, dir, page, None)?;
-                assert!(listed.iter().any(|(name, _)| *name == longer), "{longer:?}");
-            }
-            match node.0 {
-                Node::Dir(below) => {
-                    assert_eq!(pack.parent(below)?, dir, "the parent of {path:?}");
-                    open.push((below, path));
-                }
-                Node::File(entry) => {
-                    assert_eq!(pack.dir_of(entry)?, dir, "the directory of {path:?}");
-                    let facts = pack.facts(entry)?;
-                    let rows = pack.rows(entry)?.into_iter().map(|id| pack.ordinal(id));
-                    let rows = rows.map(|row| row.expect("a row") as usize).collect();
-                    let object = Object {
-                        size: facts.size,
-                        last_modified: facts.mtime,
-                        version: facts.identity.to_string(),
-                        ..Object::default()
-                    };
-                    let below = [pack.dir_path(dir)?, pack.path(entry)?];
-                    let is_below = below[1].starts_with(&[&below[0][..], b"/"].concat());
-                    assert!(below[0].is_empty() || is_below, "{path:?}");
-                    found.insert(path, ModelFile { object, rows });
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Checks that numbers which the pack never gave out are refused by its names in blocks too.
-fn forged(blocks: &Pack, pack: &Pack) {
-    for column in 0..3 {
-        for (depth, first) in (0..4).flat_map(|depth| (0..12).map(move |first| (depth, first))) {
-            let dir = Dir { column, depth, first };
-            let (ours, theirs) = (blocks.dir_path(dir), pack.dir_path(dir));
-            assert_eq!(ours.as_ref().ok(), theirs.as_ref().ok(), "{dir:?}");
-            let name = |pack: &Pack| pack.lookup(dir, b"a", None).ok();
-            assert_eq!(name(blocks), name(pack), "{dir:?}");
-            let entry = EntryId::new(first);
-            assert_eq!(blocks.facts(entry).ok(), pack.facts(entry).ok());
-        }
-    }
-}
-
-const TINY: Limits = Limits { arena: 300, checked_at_open: u64::MAX, kept: 0 };
+pub const TINY: Limits = Limits { arena: 300, checked_at_open: u64::MAX, kept: 0 };
 
 /// Segments that clash, hide, climb or are reserved.
 fn segment() -> impl Strategy<Value = String> {
@@ -549,7 +455,7 @@ fn rows_must_be_those_announced() {
 }
 
 /// Rows that produce every file of a pack: gaps, several rows of one object, two columns.
-fn small() -> Vec<ModelRow> {
+pub fn small() -> Vec<ModelRow> {
     let row = |(index, path): (usize, &&str)| ModelRow {
         id: index as i64 * 2,
         objects: vec![Some(object(path, "e")), (index % 2 == 0).then(|| object(path, "m"))],
@@ -653,49 +559,4 @@ fn a_pack_used_before_it_is_checked_errs_or_answers_but_never_panics() {
             }
         },
     );
-}
-
-#[test]
-fn a_changed_byte_of_blocks_is_noticed_and_the_pack_used() {
-    let mut rows = small();
-    (1..).zip(&mut rows).for_each(|(id, row)| row.id = id);
-    let home = tempfile::tempdir().expect("a folder");
-    let pack = pack_of(&home.path().join("packs"), &["a", "b"], &rows, TINY).expect("a pack");
-    let all = walk(&pack, 3, None).expect("whole");
-    let names = home.path().join("names");
-    fs::create_dir(&names).expect("made");
-    split(pack.folder(), &names, 2).expect("written");
-    let mut refused = 0;
-    for file in ["names.blocks", "names.top", "manifest.json"] {
-        let path = names.join(file);
-        let bytes = fs::read(&path).expect("readable");
-        for at in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x10;
-            fs::write(&path, &changed).expect("written");
-            let (owned, cache) = (rows.clone(), home.path().join("packs"));
-            let columns = file_columns(&["a", "b"]);
-            let whole =
-                move || obtain(&List::new(&owned), UUID, &columns, &cache, Limits::default());
-            let columns = file_columns(&["a", "b"]);
-            // The top and the manifest are compared with the catalog before they are opened; here
-            // they may be anything, and must not panic.
-            let Ok(opened) = open_here(&names, &columns, Limits::default(), Box::new(whole)) else {
-                refused += 1;
-                continue;
-            };
-            if file == "names.blocks" {
-                let walked = walk_names(&opened, 3).expect("from the pack");
-                assert_eq!(walked, all, "byte {at} of {file}");
-                refused += usize::from(opened.is_here());
-            } else {
-                let root = opened.root(0).expect("a column");
-                let dir = Dir { column: 0, depth: 1, first: 0 };
-                drop((list(&opened, root, 3, None), list(&opened, dir, 3, None)));
-                drop((opened.lookup(root, b"b", None), opened.facts(EntryId::new(2))));
-            }
-        }
-        fs::write(&path, &bytes).expect("written");
-    }
-    assert!(refused > 100, "{refused} changes were noticed");
 }

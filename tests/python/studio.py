@@ -189,7 +189,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def export(self, asked):
-        key = (asked["name"], asked["version"])
+        key = (asked["name"], asked["version"], self.orders.get("again", 0))
         exports = self.server.exports
         exports.setdefault(key, len(exports) + 1)
         number = exports[key]
@@ -198,13 +198,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.say(200, {"export_id": number, "signed_urls": self.orders.get("links", links)})
 
     def part(self, export, part):
-        (key,) = [key for key, number in self.server.exports.items() if number == int(export)]
+        ((name, version, _),) = [key for key, number in self.server.exports.items() if number == int(export)]
         if self.count(f"late {export} {part}") <= self.orders.get("late", 0):
             return self.say(404, {"message": "not yet"})
         how = self.orders.get("parts", {})
         if part != how.get("part", part) or self.count(f"part {export} {part}") > how.get("times", 1 << 30):
             how = {}
-        table = self.server.catalog.table(*key)
+        # One that is held waits until so many others were asked for: a client keeps what it has begun.
+        if "held" in how:
+            self.wait_for(f"asked {export}", how["held"])
+        else:
+            self.count(f"asked {export}")
+        table = self.server.catalog.table(name, version)
         size = -(-table.num_rows // PARTS)
         table = table.slice(int(part) * size, size)
         match how.get("how"):
@@ -219,6 +224,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 table = table.set_column(at, how["column"], pa.array(["no such"] * table.num_rows))
             case "fewer":
                 table = table.slice(1)
+            case "more":
+                table = pa.concat_tables([table] * 100)
         out = io.BytesIO()
         parquet.write_table(table, out, compression=self.orders.get("codec", "zstd"))
         body = lz4.frame.compress(out.getvalue())
@@ -250,6 +257,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.counts[what] = self.server.counts.get(what, 0) + 1
             return self.server.counts[what]
+
+    def wait_for(self, what, count):
+        for _ in range(600):
+            with self.server.lock:
+                if self.server.counts.get(what, 0) >= count:
+                    return
+            time.sleep(0.1)
 
     def endless(self, chunk):
         self.send_response(200)

@@ -1,5 +1,6 @@
 """The folder that hosts share: two hosts as two homes, one catalog, one bucket of a real S3 server."""
 
+import errno
 import json
 import os
 import random
@@ -255,7 +256,7 @@ def test_names_in_blocks_are_read_by_range(team, tmp_path):
             assert not list(second.home.rglob("c0.fst")), "no pack was fetched"
             # Bytes of names that were read are here: nothing is asked for again.
             again, requests = asked(lambda: names(mount))
-            assert again == names(truth)
+            assert again == names(truth) and requests == 0
             # The files of a filter need the map from rows to entries.
             assert count(mount) == count(truth)
             assert sorted(os.listdir(root / FILTER)) == sorted(os.listdir(there / FILTER))
@@ -276,19 +277,29 @@ def test_blocks_that_cannot_be_read_are_an_error_until_they_can(team, tmp_path):
             root = mount.datasets / "bench@1.0.0"
             folders = sorted(name for name in os.listdir(root) if not name.startswith("_"))
             here = sorted(os.listdir(root / folders[0]))
+            with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "a") as truth:
+                of = truth.datasets / "bench@1.0.0" / folders[-1]
+                path = root / folders[-1] / min(name for name in os.listdir(of) if not name.startswith("_"))
+                size = os.stat(of / path.name).st_size
             gate.refuse(servers.S3.KEYS["AWS_ACCESS_KEY_ID"])
-            with pytest.raises(OSError):
-                os.listdir(root / folders[-1])
+            # A file that exists is never said not to, and one that nobody listed is not known to the kernel.
+            for ask in (os.stat, lambda path: os.listdir(path.parent)):
+                with pytest.raises(OSError) as refused:
+                    ask(path)
+                assert refused.value.errno in (errno.EIO, errno.EACCES), refused.value
             assert sorted(os.listdir(root / folders[0])) == here
             assert any("names cannot be read" in line for line in second.worries())
             gate.refuse()
+            found = None
             for _ in range(300):
                 try:
-                    listed = os.listdir(root / folders[-1])
+                    found = os.stat(path)
                     break
-                except OSError:
+                except OSError as error:
+                    assert error.errno in (errno.EIO, errno.EACCES), error
                     time.sleep(0.1)
-            assert listed
+            assert found is not None and found.st_size == size
+            assert path.name in os.listdir(path.parent)
 
 
 def test_damaged_blocks_are_never_believed(team, tmp_path):
@@ -308,6 +319,31 @@ def test_damaged_blocks_are_never_believed(team, tmp_path):
         with reader.mount(team.catalog, tmp_path / f"r{number}") as mount:
             assert names(mount) == want
         team.s3.put(team.bucket, key, body)
+
+
+def test_damaged_blocks_are_mended_by_a_host_that_shares(team, tmp_path):
+    """A bit of every object of the names changed, with the same length: `warm --to-shared` notices, and writes them again."""
+    random.seed(23)
+    warm(team, team.host("first"))
+    pack = team.objects()
+    host = team.host("first", split=1000)
+    warm(team, host)
+    of_names = sorted(set(team.objects()) - set(pack))
+    assert len(of_names) >= 3, "the list, the top and the blocks"
+    assert warm(team, host)["objects"] == 0, "what is intact is left"
+    for key in of_names:
+        changed = bytearray(team.s3.client.get_object(Bucket=team.bucket, Key=key)["Body"].read())
+        changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+        team.s3.put(team.bucket, key, bytes(changed))
+    assert warm(team, host)["objects"] >= 3
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "t") as truth:
+        want = names(truth)
+    reader = team.host("reader", split=1000)
+    with reader.mount(team.catalog, tmp_path / "r") as mount:
+        assert names(mount) == want
+        assert told(mount)["shared"]["refused"] == 0 and told(mount)["shared"]["fetched"] > 3
+        assert not list(reader.home.rglob("c0.fst")), "no pack was fetched"
+    assert reader.worries() == []
 
 
 def test_what_nobody_needs_is_removed(team, tmp_path):

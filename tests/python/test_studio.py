@@ -1,12 +1,16 @@
 """A catalog of Studio, `--catalog studio://team`: over a server of ours that answers as Studio does to DataChain's own
 client, which is the second opinion on both. Studio itself is not there to be asked."""
 
+import fcntl
+import http.server
 import json
+import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +25,8 @@ import sql
 TEAM = "studio://team"
 
 NAMES = ["pets_sized", "members", "fragments", "typed", "pairs", "per_kind", "partial", "partial_listed", "empty", "numbers", "of_the_team"]
+
+COUNT = ["count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0"]
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def until(is_so):
         if is_so():
             return
         time.sleep(0.1)
-    raise AssertionError("it never was so")
+    raise AssertionError("it did not happen within a minute")
 
 
 @pytest.mark.parametrize(
@@ -175,8 +181,11 @@ def test_what_writes_is_refused(studio, client, tmp_path, words):
     program = ["--", "true"] if words[0] == "map" else []
     told = client.run(*words, "--catalog", TEAM, *program, cwd=tmp_path)
     assert told.returncode == 2 and f"dcfs catalog copy {TEAM} DIR" in told.stderr, told
-    told = client.run("catalog", "copy", tmp_path, TEAM)
-    assert told.returncode != 0
+
+
+def test_no_catalog_is_copied_to_studio(studio, client, shapes_catalog):
+    told = client.run("catalog", "copy", shapes_catalog, TEAM)
+    assert told.returncode == 2 and f"dcfs catalog copy {TEAM} DIR" in told.stderr, told
 
 
 def test_the_token_is_nowhere(studio, client, tmp_path):
@@ -226,13 +235,18 @@ def test_the_account_is_that_of_datachain(studio, client, tmp_path):
 )
 def test_a_server_that_does_not_answer_so_is_told(studio, client, how, code, message):
     studio.order(fail={"datasets": how})
+    if how["how"] != "endless":
+        client.environment["DCFS_TEST_HASTE"] = "20"
     told = client.run("ls", "--catalog", TEAM, timeout=120)
     assert told.returncode == code and message in told.stderr, told
     assert not told.stdout
 
 
-def test_an_error_that_passes_is_not_seen(studio, client):
-    studio.order(fail={"datasets": {"how": "status", "status": 502, "times": 2}})
+@pytest.mark.parametrize(
+    "how", [{"how": "status", "status": 502}, {"how": "status", "status": 408}, {"how": "status", "status": 429}, {"how": "cut"}], ids=str
+)
+def test_an_error_that_passes_is_not_seen(studio, client, how):
+    studio.order(fail={"datasets": how | {"times": 2}})
     assert "team.prod.pets_sized" in client.ok("ls", "--catalog", TEAM)
 
 
@@ -255,6 +269,9 @@ def test_addresses_that_are_none(studio, client):
     client.environment |= {"DATACHAIN_STUDIO_TOKEN": "x", "DATACHAIN_STUDIO_URL": "ftp://u:secret@h"}
     told = client.run("ls", "--catalog", TEAM)
     assert told.returncode == 2 and "DATACHAIN_STUDIO_URL" in told.stderr and "secret" not in told.stderr, told
+    client.environment["DATACHAIN_STUDIO_URL"] = "http://192.0.2.1"
+    told = client.run("ls", "--catalog", TEAM)
+    assert told.returncode == 2 and "write `https://`" in told.stderr, told
 
 
 @pytest.mark.mount
@@ -299,7 +316,8 @@ def test_names_of_strangers(studio, client, tmp_path):
         ({"how": "extra"}, "the column `surprise` is not in the schema"),
         ({"how": "missing", "column": "score"}, "the column `score` is missing"),
         ({"how": "typed", "column": "score"}, "the column `score` does not hold a number"),
-        ({"how": "fewer"}, "rows, and Studio counts"),
+        ({"how": "fewer"}, "rows, but Studio counts"),
+        ({"how": "more"}, "rows, but Studio counts"),
         ({"how": "cut"}, "cannot be fetched"),
         ({"how": "status", "status": 403}, "its store answers 403"),
         ({"how": "status", "status": 503}, "its store answers 503"),
@@ -308,12 +326,14 @@ def test_names_of_strangers(studio, client, tmp_path):
     ],
 )
 def test_a_part_that_is_none_is_told_and_nothing_is_kept(studio, client, how, message):
+    client.environment["DCFS_TEST_HASTE"] = "10"
     studio.order(parts=how | {"part": "1"})
     told = client.run("count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0")
     assert told.returncode == 6 and message in told.stderr and "team.prod.typed@1.0.0" in told.stderr, told
     whole, parts = versions(client)
     assert whole == [] and not [name for name in parts if name in ("1.parquet", "1.draft", "building")], parts
     studio.order()
+    del client.environment["DCFS_TEST_HASTE"]
     assert client.ok("count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0").strip() == "9"
     whole, parts = versions(client)
     assert len(whole) == 1 and parts == []
@@ -327,16 +347,18 @@ def test_a_part_that_is_none_is_told_and_nothing_is_kept(studio, client, how, me
         ({"late": 1 << 20}, "the export is complete, and its store has not got it"),
         ({"fail": {"export": {"how": "status", "status": 404}}}, "has no dataset"),
         ({"fail": {"export": {"how": "status", "status": 400, "message": "too many"}}}, "status 400 Bad Request: too many"),
-        ({"fail": {"export-status": {"how": "status", "status": 500}}}, "it answers 500"),
+        ({"fail": {"export-status": {"how": "status", "status": 500}}, "late": 1 << 20}, "it answers 500"),
         ({"fail": {"export": {"how": "text", "text": "{}"}}}, "missing field `export_id`"),
+        ({"fail": {"export": {"how": "text", "text": '{"export_id": null}'}}}, "an export without a number"),
         ({"fail": {"info": {"how": "text", "text": "[]"}}}, "does not understand"),
         ({"links": ["no link"]}, "its link is no address"),
         ({"links": ["file:///etc/passwd"]}, "its link is not of `https`"),
-        ({"links": ["x" * 20_000]}, "an export without bounds"),
-        ({"links": []}, "came with 0 rows, and Studio counts 18"),
+        ({"links": ["x" * 20_000]}, "a link of more than 16384 bytes"),
+        ({"links": []}, "has 0 rows, but Studio counts 18"),
     ],
 )
 def test_an_export_that_fails_is_told(studio, client, orders, message):
+    client.environment["DCFS_TEST_HASTE"] = "10"
     studio.order(**orders)
     told = client.run("count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0", timeout=120)
     assert told.returncode in (1, 6) and message in told.stderr, told
@@ -351,22 +373,97 @@ def test_parts_that_are_late_are_waited_for(studio, client):
     assert len(studio.asked("/store/")) == 4 * 3 * 4
 
 
-def test_a_pull_goes_on_where_it_stopped(studio, client):
-    studio.order(parts={"how": "status", "status": 403, "part": "2"})
-    words = ["count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0"]
-    assert client.run(*words).returncode == 6
+def stopped(studio, client):
+    """A pull whose last part fails after the others arrived; what it kept."""
+    studio.order(parts={"how": "status", "status": 403, "part": "2", "held": 2})
+    told = client.run(*COUNT, preexec_fn=lambda: os.umask(0o002))
+    assert told.returncode == 6 and "run the command again" in told.stderr, told
     kept = [name for name in versions(client)[1] if name.endswith(".parquet")]
+    assert len(kept) == 2, kept
+    return kept
+
+
+def test_parts_of_another_export_are_not_kept(studio, client):
+    stopped(studio, client)
+    studio.order(again=1)
+    assert client.ok(*COUNT).strip() == "9"
+    assert len({path for path, *_ in studio.asked("/store/2/")}) == 3
+
+
+def test_a_link_that_leads_elsewhere_tells_nothing_of_itself(studio, client):
+    seen = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.headers.get("Referer"), self.headers.get("Authorization")))
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        studio.order(parts={"how": "redirect", "to": f"http://127.0.0.1:{elsewhere.server_port}/x", "part": "1"})
+        told = client.run(*COUNT)
+        elsewhere.shutdown()
+    assert told.returncode == 6 and "its store answers 403" in told.stderr, told
+    assert seen and set(seen) == {(None, None)}, seen
+
+
+def test_one_process_at_a_time_asks_for_names(studio, client):
+    client.ok("ls", "--catalog", TEAM)
+    asked = len(studio.asked("/api/"))
+    (lock,) = (client.home / "state" / "dcfs" / "catalogs").glob("*/locks/names")
+    with open(lock) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "team.prod.pets_sized" in client.ok("ls", "--catalog", TEAM)
+        assert len(studio.asked("/api/")) == asked
+    client.ok("ls", "--catalog", TEAM)
+    assert len(studio.asked("/api/")) > asked
+
+
+def test_rows_of_versions_that_are_gone_are_kept_for_a_week(studio, client):
+    for name in ["typed", "pairs"]:
+        client.ok("sql", "--catalog", TEAM, f"select count(*) from team.prod.{name}")
+    (absent,) = (client.home / "state" / "dcfs" / "catalogs").glob("*/absent")
+    whole = sorted(versions(client)[0])
+    assert len(whole) == 2
+    # No team has nothing all at once: such an answer is believed of names alone.
+    studio.order(says={"datasets": []})
+    client.ok("ls", "--catalog", TEAM)
+    assert sorted(versions(client)[0]) == whole and list(absent.iterdir()) == []
+    others = {"name": "other", "project": {"name": "p", "namespace": {"name": "n"}}}
+    studio.order(says={"datasets": [others | {"versions": [{"uuid": "of-another", "version": "1.0.0", "status": 4}]}]})
+    client.ok("ls", "--catalog", TEAM)
+    notes = sorted(absent.iterdir())
+    assert sorted(versions(client)[0]) == whole and [note.name for note in notes] == whole
+    # Missed since long ago, and then there again: nothing of it remains.
+    for note in notes:
+        os.utime(note, (0, 0))
     studio.order()
-    assert client.ok(*words).strip() == "9"
+    client.ok("ls", "--catalog", TEAM)
+    assert sorted(versions(client)[0]) == whole and list(absent.iterdir()) == []
+    studio.order(says={"datasets": [others | {"versions": [{"uuid": "of-another", "version": "1.0.0", "status": 4}]}]})
+    client.ok("ls", "--catalog", TEAM)
+    os.utime(absent / whole[0], (0, 0))
+    client.ok("ls", "--catalog", TEAM)
+    assert versions(client)[0] == whole[1:] and [note.name for note in absent.iterdir()] == whole[1:]
+
+
+def test_a_pull_goes_on_where_it_stopped(studio, client):
+    kept = stopped(studio, client)
+    # Whatever the umask is, the folder that is left is one that the next command trusts.
+    studio.order()
+    assert client.ok(*COUNT, preexec_fn=lambda: os.umask(0o002)).strip() == "9"
     fetched = [path.rsplit("/", 1)[1] for path, *_ in studio.asked("/store/")]
     assert all(fetched.count(name.removesuffix(".parquet")) == 1 for name in kept), (kept, fetched)
     # And it is asked for once.
-    assert client.ok(*words).strip() == "9"
+    assert client.ok(*COUNT).strip() == "9"
     assert len(studio.asked("/store/")) == len(fetched)
 
 
 def test_a_killed_pull_leaves_nothing_and_two_pull_once(studio, client):
-    words = ["count", "--catalog", TEAM, "team.prod.typed", "--where", "score > 0"]
+    words = COUNT
     studio.order(parts={"how": "stall", "part": "1", "times": 1})
     pulling = client.start(*words)
     until(lambda: len(studio.asked("/store/")) >= 3 and "1.draft" in versions(client)[1])

@@ -84,7 +84,7 @@ impl Diffs {
 /// The name of a cache file: identifies the other pack, and the version of dcfs.
 fn stem(left: &Pack, right: &VersionInfo) -> String {
     let mut hash = Sha256::new();
-    hash.update(left.folder().file_name().unwrap_or_default().as_encoded_bytes());
+    hash.update(left.name());
     // A dataset may be renamed, and the summary includes its name.
     hash.update(right.to_string());
     let hash: String = hash.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect();

@@ -31,7 +31,11 @@ impl Pack {
             None => Ok(self),
             Some(remote) => {
                 self.damage.check()?;
-                Ok(remote.whole()?)
+                let whole = remote.whole();
+                if remote.is_of_another() {
+                    self.damage.mark("its names are of another pack");
+                }
+                Ok(whole?)
             }
         }
     }
@@ -94,8 +98,9 @@ impl Pack {
     /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks; only those
     /// `within` a set of rows, if one is given.
     ///
-    /// A child costs a fraction of a microsecond, however many entries are below it; one after a
-    /// gap in the set about two.
+    /// From buffers a child costs a fraction of a microsecond, however many entries are below it; one
+    /// after a gap in the set about two. From blocks each block costs a request the first time, and so
+    /// may a directory that ends in another block.
     ///
     /// # Errors
     /// As [`Pack::lookup`].
@@ -233,16 +238,16 @@ impl Pack {
             names.rows(column, own, most)
         };
         let rows = self.either(
-            |pack| pack.first_rows_here(entry, most).map(Found::Ids),
-            |names| Ok(there(names)?.map_or(Found::Many, Found::Ordinals)),
+            |pack| pack.first_rows_here(entry, most).map(EntryRows::Ids),
+            |names| Ok(there(names)?.map_or(EntryRows::Many, EntryRows::Ordinals)),
         )?;
         match rows {
-            Found::Ids(ids) => Ok(ids),
-            Found::Ordinals(rows) => {
+            EntryRows::Ids(ids) => Ok(ids),
+            EntryRows::Ordinals(rows) => {
                 let unknown = || PackError::damaged("an entry names a row that is not there");
                 rows.into_iter().map(|row| Ok(self.row_id(row).ok_or_else(unknown)?)).collect()
             }
-            Found::Many => self.whole()?.first_rows_here(entry, most),
+            EntryRows::Many => self.whole()?.first_rows_here(entry, most),
         }
     }
 
@@ -270,7 +275,7 @@ impl Pack {
 }
 
 /// The rows of an entry.
-enum Found {
+enum EntryRows {
     Ids(Vec<RowId>),
     Ordinals(Vec<u32>),
     /// More than a block has.

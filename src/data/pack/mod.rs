@@ -243,13 +243,17 @@ impl Pack {
 
     /// Whether damage was found in it.
     pub fn is_damaged(&self) -> bool {
-        let whole = self.remote.as_ref().and_then(|remote| remote.ready());
-        self.damage.is_marked() || whole.is_some_and(|whole| whole.is_damaged())
+        self.damage.is_marked() || self.ready_whole().is_some_and(Self::is_damaged)
     }
 
     /// Whether everything read from it has been verified.
     pub fn is_proven(&self) -> bool {
-        self.damage.is_proven()
+        self.damage.is_proven() && self.ready_whole().is_none_or(Self::is_proven)
+    }
+
+    /// The whole pack that answers in its place, once it was obtained.
+    fn ready_whole(&self) -> Option<&Self> {
+        self.remote.as_ref()?.ready().map(|whole| &**whole)
     }
 
     /// A number that no other pack of this process has or had.
@@ -266,12 +270,14 @@ impl Pack {
     /// Refuses all further requests; [`Packs`] replaces it.
     fn distrust(&self, why: &str) {
         self.damage.mark(why);
+        if let Some(whole) = self.ready_whole() {
+            whole.damage.mark(why);
+        }
     }
 
     /// Removes it from the disk, unless another has taken its place.
     fn remove(&self) -> Result<()> {
-        let whole = self.remote.as_ref().and_then(|remote| remote.ready());
-        if let Some(whole) = whole.filter(|whole| whole.is_damaged()) {
+        if let Some(whole) = self.ready_whole().filter(|whole| whole.is_damaged()) {
             whole.remove()?;
         }
         if self.is_current() {

@@ -19,6 +19,12 @@ use parquet::schema::types::Type;
 /// The longest footer, in bytes.
 const LONGEST_FOOTER: u32 = 256 << 20;
 
+/// Values of lists in one group of rows that may take no bytes: many equal ones are stored as one, with their number.
+const FREE_VALUES: u64 = 16 << 20;
+
+/// How many times as long as the file its pages may be, to count as bytes of values.
+const MOST_COMPRESSED: u64 = 64;
+
 /// Why a file, or a row of it, cannot be read.
 #[derive(Debug)]
 pub enum Fault {
@@ -31,6 +37,8 @@ pub enum Fault {
 /// An open file whose footer makes sense.
 pub struct Rows {
     reader: SerializedFileReader<File>,
+    /// Of the file, in bytes.
+    size: u64,
 }
 
 impl Rows {
@@ -43,6 +51,7 @@ impl Rows {
         if let Some(found) = footer_of(&opened).map_err(Fault::Unread)? {
             footer::read(&found).map_err(|what| Fault::Wrong(format!("its footer: {what}")))?;
         }
+        let size = opened.metadata().map_err(Fault::Unread)?.len();
         let opened = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(opened)));
         let reader = opened.map_err(|_| damaged())?.map_err(|error| Fault::Wrong(told(&error)))?;
         // The crate returns as many rows as a group claims, filled with nothing if there are no more.
@@ -60,7 +69,7 @@ impl Rows {
             let what = "it is damaged: its columns are not as long as it says";
             return Err(Fault::Wrong(what.into()));
         }
-        Ok(Self { reader })
+        Ok(Self { reader, size })
     }
 
     /// The columns.
@@ -77,6 +86,19 @@ impl Rows {
     pub fn count(&self) -> u64 {
         let groups = self.reader.metadata().row_groups().iter();
         groups.fold(0, |sum, group| sum.saturating_add(group.num_rows().unsigned_abs()))
+    }
+
+    /// Whether its lists hold no more values than its bytes explain, in each group of rows: a row is built with all of its
+    /// values, so a few bytes that claim many of them would fill the memory. Refuses honest files too, where long lists
+    /// hold the same value everywhere.
+    pub fn has_bounded_lists(&self) -> bool {
+        self.reader.metadata().row_groups().iter().all(|group| {
+            group.columns().iter().all(|column| {
+                let pages = column.uncompressed_size().unsigned_abs();
+                let bytes = pages.min(self.size.saturating_mul(MOST_COMPRESSED));
+                is_bounded(column.num_values(), group.num_rows(), bytes)
+            })
+        })
     }
 
     /// Passes on every row in order, with its number, counted from 1.
@@ -108,6 +130,12 @@ pub fn heading(footer: &[u8]) -> Option<(u64, Vec<String>)> {
     Some((found.rows, found.columns))
 }
 
+/// Whether so many bytes, of eight values each at least, explain the values of a column of so many rows.
+fn is_bounded(values: i64, rows: i64, bytes: u64) -> bool {
+    let (Ok(values), Ok(rows)) = (u64::try_from(values), u64::try_from(rows)) else { return false };
+    values <= bytes.saturating_mul(8).saturating_add(rows).saturating_add(FREE_VALUES)
+}
+
 /// The footer of a file; `None` if the file does not end like Parquet, which the crate tells better.
 fn footer_of(file: &File) -> io::Result<Option<Vec<u8>>> {
     let size = file.metadata()?.len();
@@ -136,5 +164,28 @@ fn told(error: &ParquetError) -> String {
             "{said}; only files without compression, or with Snappy, LZ4, Zstandard or gzip, are read"
         ),
         false => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_need_bytes() {
+        let free = FREE_VALUES.cast_signed();
+        for (values, rows, bytes, want) in [
+            (0, 0, 0, true),
+            (free + 10, 10, 0, true),
+            (free + 11, 10, 0, false),
+            (free + 90, 10, 10, true),
+            (free + 91, 10, 10, false),
+            (i64::MAX, 10, 1 << 20, false),
+            (i64::MAX, i64::MAX, u64::MAX, true),
+            (-1, 10, 10, false),
+            (10, -1, 10, false),
+        ] {
+            assert_eq!(is_bounded(values, rows, bytes), want, "{values} of {rows} in {bytes}");
+        }
     }
 }

@@ -77,11 +77,12 @@ fn trouble(name: &str) -> Option<&'static str> {
     )
 }
 
-/// Beside the packs, in a folder named after the pack: a rebuilt pack finds them.
+/// Beside the packs, in a folder named after the pack: a rebuilt pack finds them, and so does the
+/// whole pack after names in blocks.
 fn folder(pack: &Pack) -> PathBuf {
-    let pack = pack.folder();
-    let cache = pack.ancestors().nth(2).unwrap_or(pack);
-    cache.join("aliases").join(pack.file_name().unwrap_or_default())
+    let home = pack.folder();
+    let cache = home.ancestors().nth(2).unwrap_or(home);
+    cache.join("aliases").join(pack.name())
 }
 
 /// The short name of a filter.

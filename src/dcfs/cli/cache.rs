@@ -60,9 +60,9 @@ enum SharedWork {
         /// Also remove files of versions that this catalog does not know, if no other catalog shares there
         #[arg(long)]
         unknown: bool,
-        /// Remove only small objects of stores, those written longer than this ago: a host that needs one fetches it
-        /// again
-        #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "unknown")]
+        /// Remove only small objects of stores, those written longer than this ago, e.g. 30d: a host that needs one
+        /// fetches it again
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "older_than")]
         objects_older_than: Option<Duration>,
     },
 }
@@ -112,8 +112,8 @@ impl SharedWork {
                 }
                 Ok(())
             }
-            Self::Gc { place, objects_older_than: Some(age), .. } => {
-                let swept = shared::sweep_small(&place.tier()?, *age)?;
+            Self::Gc { place, objects_older_than: Some(age), unknown, .. } => {
+                let swept = shared::sweep_small(&place.tier()?, *age, *unknown)?;
                 if json {
                     return out.json(&swept);
                 }

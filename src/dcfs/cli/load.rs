@@ -15,7 +15,7 @@ use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, save, usage, warn};
-use dcfs_core::error::Result;
+use dcfs_core::error::{Kind, Result};
 use dcfs_core::glob;
 use dcfs_core::name::DatasetName;
 use dcfs_core::object::Object;
@@ -236,11 +236,14 @@ impl Load {
 
     /// The version that a delta starts from.
     fn last(&self, path: &Path) -> Result<Option<Last>> {
-        // Servers may hold no catalog yet: the first load makes it.
-        if catalog::is_address(path) {
-            Writer::open_or_create(path)?;
-        }
-        let catalog = Catalog::open(path)?;
+        let catalog = match Catalog::open(path) {
+            Ok(catalog) => catalog,
+            // Servers may hold no catalog yet: saving makes it.
+            Err(error) if catalog::is_address(path) && error.kind() == Kind::Missing => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let latest = catalog.latest(&self.name)?;
         latest.map(|latest| Last::new(&catalog, latest)).transpose()
     }

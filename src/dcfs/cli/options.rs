@@ -276,12 +276,13 @@ mod tests {
 
     #[test]
     fn reads_times() {
-        let cases = [("60s", 60_000), ("60", 60_000), ("500ms", 500), ("2m", 120_000)];
+        let cases =
+            [("60s", 60_000), ("60", 60_000), ("500ms", 500), ("2m", 120_000), ("7d", 604_800_000)];
         for (text, millis) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in
-            ["", "s", "-1s", "1.5s", "1h", "0", "99999999999999999999s", "18446744073709551615m"]
+            ["", "s", "-1s", "1.5s", "1w", "0", "99999999999999999999s", "18446744073709551615m"]
         {
             assert!(parse_duration(text).is_err(), "{text}");
         }

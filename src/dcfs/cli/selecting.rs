@@ -58,7 +58,7 @@ impl FromStr for EpochOrder {
     }
 }
 
-/// What was shared of a version.
+/// A version that was shared, and how much of it was written.
 pub struct SharedVersion {
     /// `name@version`.
     pub dataset: String,
@@ -129,6 +129,21 @@ impl SelectingArgs {
     /// As [`SelectingArgs::select`].
     pub fn select_within(&self, first_answer: Option<Duration>) -> Result<Selected> {
         Selected::of(&self.dataset, self.filter.as_deref(), &self.access, None, first_answer)
+    }
+
+    /// Small objects of `selected` are looked for in the folder that hosts share first, if the settings say so.
+    ///
+    /// # Errors
+    /// As [`SelectingArgs::share`].
+    pub fn look_near(&self, selected: &Selected) -> Result<()> {
+        let access = self.access.clone().resolve()?;
+        if access.shares_objects() {
+            let catalog = Arc::new(Catalog::open(&access.catalog)?);
+            if let Some(tier) = access.tier(&catalog, Who::Mount)? {
+                selected.stores.share_small(Small::new(tier));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -46,8 +46,8 @@ pub struct SmallObjects {
     pub failed: u64,
 }
 
-/// What became of one object.
-enum Shared {
+/// The outcome for one object.
+enum Outcome {
     /// It was written: its bytes.
     Now(u64),
     There,
@@ -81,12 +81,12 @@ pub fn objects(selected: &Selected, small: &Arc<Small>, jobs: usize) -> Result<S
         progress.add(size);
         progress.add_file();
         match shared {
-            Ok(Shared::Now(bytes)) => {
+            Ok(Outcome::Now(bytes)) => {
                 result.written.objects += 1;
                 result.written.bytes += bytes;
             }
-            Ok(Shared::There) => result.there += 1,
-            Ok(Shared::Never) => {}
+            Ok(Outcome::There) => result.there += 1,
+            Ok(Outcome::Never) => {}
             Err(error) => {
                 result.failed += 1;
                 if result.failed <= TOLD {
@@ -105,10 +105,10 @@ async fn share(
     small: &Arc<Small>,
     there: &Mutex<HashSet<[u8; 16]>>,
     object: &Object,
-) -> Result<Shared> {
-    let Some((whole, key)) = stores.shareable(object)? else { return Ok(Shared::Never) };
+) -> Result<Outcome> {
+    let Some((whole, key)) = stores.shareable(object)? else { return Ok(Outcome::Never) };
     if !there.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
-        return Ok(Shared::There);
+        return Ok(Outcome::There);
     }
     let reader = stores.open(&whole).await?;
     let size = reader.size();
@@ -116,5 +116,5 @@ async fn share(
     let small = small.clone();
     let put = tokio::task::spawn_blocking(move || small.put(&key, &bytes));
     put.await.unwrap_or_else(|error| Err(Error::new(Kind::Broken, error)))?;
-    Ok(Shared::Now(size))
+    Ok(Outcome::Now(size))
 }

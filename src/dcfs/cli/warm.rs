@@ -112,6 +112,7 @@ impl Warm {
                 }
             };
         }
+        self.selecting.look_near(&selected)?;
         let mut warmed = fetch(&selected, jobs)?;
         // Objects that did not fit have been evicted again.
         let missing = Planned::of(&selected, jobs)?.missing;

@@ -1,4 +1,4 @@
-//! Work that begins on the thread that took the request, and goes on in a task once it has to wait for long.
+//! Work that begins on the thread that took the request, and goes on in a task once it has to wait for long, or for anything but a socket.
 //!
 //! Most answers that have to wait start by sending a request to a server, which does not block. Started in a task, each
 //! costs a wake-up of another thread before anything is sent; started here it costs none. If nothing else is in progress,
@@ -24,6 +24,8 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Begin {
     runtime: Handle,
     going: Arc<AtomicUsize>,
+    /// See [`PATIENCE`].
+    patience: Duration,
 }
 
 /// A request in progress, until dropped: just before it is answered, for the next one may follow while the answer is sent.
@@ -51,7 +53,7 @@ enum State {
 
 impl Begin {
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, going: Arc::default() }
+        Self { runtime, going: Arc::default(), patience: PATIENCE }
     }
 
     /// A request has come.
@@ -60,18 +62,19 @@ impl Begin {
         Going { all: Arc::clone(&self.going), is_alone }
     }
 
-    /// Polls `work`, which never blocks, on this thread; if it has to wait, the rest of it runs in the runtime. A panic
-    /// ends this work only, as it would in a task.
+    /// Polls `work` on this thread; if it has to wait, the rest of it runs in the runtime. A panic ends this work only, as it would
+    /// in a task.
     ///
-    /// If `is_alone`, as [`Going::is_alone`] tells, the thread waits with it, at most [`PATIENCE`], for sockets. So of several
-    /// threads that take requests at most one waits, and the others take the next ones.
+    /// If `is_alone`, as [`Going::is_alone`] tells, the thread waits with it, at most [`PATIENCE`], for sockets, and `work` may
+    /// look things up on disks of this machine ([`patience::is_here`]); otherwise it never blocks. So of several threads that take
+    /// requests at most one waits, and the others take the next ones.
     pub fn work(&self, is_alone: bool, work: impl Future<Output = ()> + Send + 'static) {
         let _within = self.runtime.enter();
         let work: Work = Box::pin(work);
         let begun = Begun { runtime: self.runtime.clone(), state: Mutex::new(State::Polled) };
         let begun = Arc::new(begun);
         match is_alone {
-            true => begun.patiently(work),
+            true => begun.patiently(work, self.patience),
             false => begun.impatiently(work),
         }
     }
@@ -98,17 +101,19 @@ impl Begun {
         }
     }
 
-    fn patiently(self: Arc<Self>, mut work: Work) {
+    fn patiently(self: Arc<Self>, mut work: Work, limit: Duration) {
         let waker = Waker::from(Arc::clone(&self));
         let mut context = Context::from_waker(&waker);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + limit;
         loop {
             let (polled, waits) = patience::within(|| self.poll(&mut work, &mut context));
             if polled.is_ready() {
                 return;
             }
             let left = until.saturating_duration_since(Instant::now());
-            let goes_on = !waits.is_empty() && !left.is_zero() && waits.arrived(left);
+            let may_wait = !waits.is_empty() && !left.is_zero();
+            // Woken by something else than a socket, it has something to do already.
+            let goes_on = may_wait && (self.is_woken() || waits.arrived(left));
             // In a task, too, it has to be polled: then the runtime learns of the sockets.
             waits.wake();
             if !goes_on {
@@ -126,6 +131,10 @@ impl Begun {
             *self.state() = State::Gone;
         }
         polled
+    }
+
+    fn is_woken(&self) -> bool {
+        matches!(*self.state(), State::Woken)
     }
 
     /// It has to wait: from the next wake on it is a task.
@@ -166,13 +175,21 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
     use std::thread::{ThreadId, current};
 
     use tokio::runtime::Runtime;
     use tokio::sync::oneshot;
 
     use super::*;
+
+    /// Longer than anything takes: a test that fails does not hang.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// What comes until the last sender is gone.
+    fn all<T>(from: &Receiver<T>) -> impl Iterator<Item = T> {
+        std::iter::from_fn(|| from.recv_timeout(LONG).ok())
+    }
 
     fn runtime() -> Runtime {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -198,13 +215,14 @@ mod tests {
         let (open, gate) = oneshot::channel::<()>();
         let (work, places) = told(async { drop(gate.await) });
         Begin::new(runtime.handle().clone()).work(false, work);
-        assert_eq!(places.recv(), Ok(current().id()));
+        assert_eq!(places.recv_timeout(LONG), Ok(current().id()));
         assert!(places.try_recv().is_err(), "it waits");
         open.send(()).expect("awaited");
-        assert_ne!(places.recv().expect("an end"), current().id());
+        assert_ne!(places.recv_timeout(LONG).expect("an end"), current().id());
     }
 
-    /// A socket that says a byte when the sender is used, and work that waits for it patiently as long as it may.
+    /// A socket, and work that waits for a byte from it, patiently as long as it may; at each poll, after looking for the byte, it
+    /// tells where it is.
     fn socket(
         sender: Sender<(ThreadId, bool)>,
     ) -> (UnixStream, impl Future<Output = ()> + Send + 'static) {
@@ -212,8 +230,8 @@ mod tests {
         theirs.set_nonblocking(true).expect("a socket");
         let mut came = false;
         let work = std::future::poll_fn(move |cx| {
-            let _ = sender.send((current().id(), patience::is_here()));
             came |= (&theirs).read(&mut [0]).is_ok();
+            let _ = sender.send((current().id(), patience::is_here()));
             if !came && !patience::wait(theirs.as_fd(), patience::For::Reading, cx.waker()) {
                 cx.waker().wake_by_ref();
             }
@@ -225,14 +243,41 @@ mod tests {
     #[test]
     fn what_is_alone_is_waited_for_here() {
         let runtime = runtime();
-        let begin = Begin::new(runtime.handle().clone());
+        let begin = Begin { patience: 3 * LONG, ..Begin::new(runtime.handle().clone()) };
         let (sender, places) = channel();
         let (mut ours, work) = socket(sender);
-        ours.write_all(b"x").expect("sent");
+        // The byte comes only after the first poll has found none.
+        let sends = std::thread::spawn(move || {
+            let first = places.recv_timeout(LONG);
+            ours.write_all(b"x").expect("sent");
+            first.into_iter().chain(all(&places)).collect::<Vec<_>>()
+        });
         let going = begin.enter();
         begin.work(going.is_alone(), work);
-        let polled: Vec<_> = places.iter().collect();
+        let polled = sends.join().expect("no panic");
+        assert!(polled.len() >= 2, "{polled:?}");
         assert!(polled.iter().all(|polled| *polled == (current().id(), true)), "{polled:?}");
+    }
+
+    #[test]
+    fn what_was_woken_by_something_else_does_not_wait_for_the_socket() {
+        let runtime = runtime();
+        let begin = Begin { patience: 3 * LONG, ..Begin::new(runtime.handle().clone()) };
+        // It never says anything.
+        let (_ours, theirs) = UnixStream::pair().expect("sockets");
+        let (sender, places) = channel();
+        let mut is_first = true;
+        let work = std::future::poll_fn(move |cx| {
+            let _ = sender.send(current().id());
+            if !std::mem::take(&mut is_first) {
+                return Poll::Ready(());
+            }
+            patience::wait(theirs.as_fd(), patience::For::Reading, cx.waker());
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        begin.work(true, work);
+        assert_eq!(all(&places).collect::<Vec<_>>(), [current().id(); 2]);
     }
 
     #[test]
@@ -246,9 +291,9 @@ mod tests {
             let (mut ours, work) = socket(sender);
             // It returns, although nothing was sent.
             begin.work(going.is_alone(), work);
-            assert_eq!(places.recv(), Ok((current().id(), going.is_alone())));
+            assert_eq!(places.recv_timeout(LONG), Ok((current().id(), going.is_alone())));
             let is_task = |polled: &(ThreadId, bool)| polled.0 != current().id() && !polled.1;
-            assert!(places.iter().any(|polled| is_task(&polled)));
+            assert!(all(&places).any(|polled| is_task(&polled)));
             ours.write_all(b"x").expect("sent");
         }
         assert!(begin.enter().is_alone(), "both were answered");
@@ -258,7 +303,7 @@ mod tests {
     fn ends_here_if_nothing_is_to_be_waited_for() {
         let (work, places) = told(async {});
         Begin::new(runtime().handle().clone()).work(false, work);
-        assert_eq!((places.recv(), places.recv()), (Ok(current().id()), Ok(current().id())));
+        assert_eq!(all(&places).collect::<Vec<_>>(), [current().id(); 2]);
     }
 
     #[test]
@@ -267,12 +312,12 @@ mod tests {
             let runtime = runtime();
             let (work, places) = told(tokio::task::yield_now());
             Begin::new(runtime.handle().clone()).work(false, work);
-            assert_eq!(places.iter().count(), 2);
+            assert_eq!(all(&places).count(), 2);
             let (work, places) = told(async {
                 let _ = tokio::spawn(async {}).await;
             });
             Begin::new(runtime.handle().clone()).work(false, work);
-            assert_eq!(places.iter().count(), 2);
+            assert_eq!(all(&places).count(), 2);
         }
     }
 
@@ -284,6 +329,7 @@ mod tests {
             let _held = sender;
             panic!("as told");
         });
-        assert!(dropped.recv().is_err(), "what it held is dropped");
+        let dropped = dropped.recv_timeout(LONG);
+        assert_eq!(dropped, Err(RecvTimeoutError::Disconnected), "what it held is dropped");
     }
 }

@@ -1,12 +1,13 @@
 //! The FUSE interface: every handler opens a span, delegates to [`dcfs_vfs`], and replies.
 //!
 //! Rules: an answer from memory is given on the FUSE thread; anything else moves with its reply into a task, so
-//! that no bucket, build or page ever delays another request. An error is logged here and nowhere else, once:
-//! operation, path, name, process, cause. A missing name is not logged.
+//! that no bucket, build or page ever delays another request. Opens and reads begin on the FUSE thread; one that is alone may also
+//! end there, after a few milliseconds at most, while the other FUSE thread takes what comes. An error is logged here and nowhere
+//! else, once: operation, path, name, process, cause. A missing name is not logged.
 //!
 //! | file | contents |
 //! |---|---|
-//! | [`begun`] | work started on the FUSE thread and continued in a task |
+//! | [`begun`] | work started on the FUSE thread, and ended there if it is alone and short, else in a task |
 //! | [`killed`] | whether the caller is being killed |
 //! | [`modes`] | open files that the kernel reads directly |
 //! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
@@ -126,8 +127,8 @@ impl Door {
         }
     }
 
-    /// As [`Door::answer`], but the work starts on this thread: for opens and reads, which usually begin with a
-    /// request to a server or to the cache. Here, too, [`reply_to`] ends the work of a caller that is killed.
+    /// As [`Door::answer`], but the work starts on this thread, and ends here if it is alone and short: for opens and reads, which
+    /// usually begin with a request to a server or to the cache. Here, too, [`reply_to`] ends the work of a caller that is killed.
     fn begin<T: Send + 'static>(
         &self,
         call: Call,

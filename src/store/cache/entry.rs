@@ -16,6 +16,7 @@ use super::files::{self, Files};
 use super::map::{self, BLOCK, Map, Sum};
 use super::nowait;
 use super::trust::{Seal, Stamp, Verified};
+use dcfs_core::cancel;
 
 /// Objects up to this size are compared with their checksums when they are opened.
 pub const CHECKED_AT_OPEN: u64 = 2 << 20;
@@ -316,8 +317,11 @@ impl Blocks {
         bytes
     }
 
-    /// Drops a damaged block, which is then fetched again.
+    /// Drops a damaged block, which is then fetched again. Hurried work leaves that to whoever reads it.
     fn forget(&self, block: u64) {
+        if cancel::is_hurried() {
+            return;
+        }
         tracing::warn!(folder = %self.folder.display(), block, "a cached block is damaged; fetched again");
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.verified().forget(&(block..block + 1));

@@ -22,7 +22,7 @@ struct Flight {
 pub struct Claim {
     range: Range<u64>,
     flights: Weak<Mutex<Vec<Flight>>>,
-    _over: watch::Sender<()>,
+    over: watch::Sender<()>,
 }
 
 /// A fetch by another task.
@@ -52,9 +52,28 @@ impl Flights {
         let claim = |range: &Range<u64>| {
             let (sender, over) = watch::channel(());
             flights.push(Flight { range: range.clone(), over });
-            Claim { range: range.clone(), flights: Arc::downgrade(&self.0), _over: sender }
+            Claim { range: range.clone(), flights: Arc::downgrade(&self.0), over: sender }
         };
         Ok(ranges.iter().map(claim).collect())
+    }
+}
+
+/// Tells whether others wait for a claim that was handed on. They wait as long as it exists, so it is short-lived.
+#[derive(Debug)]
+pub struct Awaited(watch::Sender<()>);
+
+impl Claim {
+    /// See [`Awaited`].
+    pub fn awaited(&self) -> Awaited {
+        Awaited(self.over.clone())
+    }
+}
+
+impl Awaited {
+    /// Whether others wait for it.
+    pub fn is_awaited(&self) -> bool {
+        // One receiver is that of the flight.
+        self.0.receiver_count() > 1
     }
 }
 
@@ -80,7 +99,10 @@ mod tests {
         let claim = |range: Range<u64>| flights.claim(std::slice::from_ref(&range));
         let claims = flights.claim(&[0..10, 20..30]).expect("free");
         assert!(claim(10..20).is_ok());
+        let is_awaited = |claim: &Claim| claim.awaited().is_awaited();
+        assert!(!is_awaited(&claims[0]) && !is_awaited(&claims[1]));
         let busy = claim(25..26).expect_err("claimed");
+        assert!(!is_awaited(&claims[0]) && is_awaited(&claims[1]));
         assert!(flights.claim(&[12..13, 9..11]).is_err());
         assert!(claim(12..13).is_ok(), "nothing stays of a claim that failed");
         drop(claims);

@@ -15,6 +15,7 @@ use super::flight::Flights;
 use super::linger::Linger;
 use super::seal::Behind;
 use super::small::Small;
+use dcfs_core::cancel;
 
 /// Minimum time between two notes that an object is in use.
 const WANTED: Duration = Duration::from_secs(60);
@@ -54,6 +55,8 @@ struct Users {
     is_lingering: bool,
     /// When it was last noted as in use.
     noted: Option<Instant>,
+    /// Whether that is to be noted when its lock is released: nobody waits then.
+    is_unnoted: bool,
 }
 
 /// Protects an entry's files from removal, until dropped.
@@ -73,13 +76,16 @@ impl Drop for Hold {
 
 impl Form {
     /// Opens the cached files of an object, or creates them. `None` if another process is removing them right
-    /// now.
+    /// now, and for hurried work if they may have to be created.
     ///
     /// # Errors
     /// The disk is full, the folder is not writable, the object is too large for the disk.
     pub fn open(path: &Path, key: Key, size: u64, is_small: bool) -> io::Result<Option<Self>> {
         if is_small && let Some(small) = Small::open(path, key, size)? {
             return Ok(Some(Self::Small(small)));
+        }
+        if cancel::is_hurried() {
+            return Ok(None);
         }
         Ok(Blocks::open(path, key, size)?.map(Self::Blocks))
     }
@@ -114,8 +120,8 @@ impl Entry {
         }
     }
 
-    /// Protects the files from removal, and notes that they are in use, for eviction. `None` if they have been
-    /// removed, or are being: the entry has to be opened again.
+    /// Protects the files from removal, and notes that they are in use, for eviction; where that is hurried, later: the note is a
+    /// write. `None` if they have been removed, or are being: the entry has to be opened again.
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
         if !self.lock() {
@@ -123,8 +129,10 @@ impl Entry {
         }
         users.count += 1;
         if users.noted.is_none_or(|noted| noted.elapsed() > WANTED) {
-            users.noted = Some(Instant::now());
-            self.note();
+            match cancel::is_hurried() {
+                true => users.is_unnoted = true,
+                false => self.note(&mut users),
+            }
         }
         Some(Hold(Arc::clone(self)))
     }
@@ -133,6 +141,9 @@ impl Entry {
     pub fn leave(self: &Arc<Self>) {
         let mut users = self.users();
         users.is_lingering = false;
+        if users.is_unnoted {
+            self.note(&mut users);
+        }
         if users.count == 0 {
             match &self.form {
                 Form::Blocks(blocks) => blocks.unlock(),
@@ -148,7 +159,9 @@ impl Entry {
         }
     }
 
-    fn note(&self) {
+    fn note(&self, users: &mut Users) {
+        users.noted = Some(Instant::now());
+        users.is_unnoted = false;
         match &self.form {
             Form::Blocks(blocks) => blocks.note(),
             Form::Small(small) => small.note(),

@@ -51,6 +51,7 @@ use tokio::sync::Semaphore;
 
 pub use self::entry::CHECKED_AT_OPEN;
 pub use self::held::{Entry, Hold};
+pub use self::writer::Writer;
 
 use self::entry::Run;
 use self::flight::Claim;
@@ -59,12 +60,12 @@ use self::map::BLOCK;
 use self::opened::Opened;
 use self::room::Room;
 use self::seal::Sealer;
-use self::writer::Writer;
 use super::CacheConfig;
 use super::error::Error;
 use super::pin::Held;
 use super::stream::{Ranges, Rest};
 use super::window;
+use dcfs_core::cancel;
 use dcfs_core::object::Object;
 
 /// The folder of objects in a cache directory.
@@ -138,8 +139,23 @@ impl Cache {
         Self { root, opened, room, waiting, writer, small: SMALL, lacks_marks, sealer }
     }
 
-    /// The files of an object, shared by all that have it open, with a hold. `None` if nothing can be stored.
-    /// Blocks on the disk.
+    /// Whether anything is cached.
+    pub fn is_wanted(&self) -> bool {
+        self.room.is_wanted()
+    }
+
+    /// Whether an object of this size is stored as one file, which is not created before its bytes have arrived.
+    pub const fn is_small(&self, size: u64) -> bool {
+        size <= self.small
+    }
+
+    /// The queue of its writes.
+    pub fn writer(&self) -> Arc<Writer> {
+        Arc::clone(&self.writer)
+    }
+
+    /// The files of an object, shared by all that have it open, with a hold. `None` if nothing can be stored, and for hurried work if
+    /// that would have to create or remove files. Blocks on the disk.
     pub fn entry(&self, key: Key, size: u64) -> Option<(Arc<Entry>, Hold)> {
         if !self.room.is_wanted() {
             return None;
@@ -162,9 +178,14 @@ impl Cache {
     }
 
     fn open(&self, key: Key, size: u64) -> Option<Entry> {
-        let is_small = size <= self.small && !self.lacks_marks.load(Ordering::Relaxed);
+        let is_small = self.is_small(size) && !self.lacks_marks.load(Ordering::Relaxed);
         let form = Form::open(&self.folder(key), key, size, is_small);
-        let form = form.inspect_err(|error| self.room.failed(error)).ok()??;
+        let failed = |error: &std::io::Error| {
+            if !cancel::is_hurried() {
+                self.room.failed(error);
+            }
+        };
+        let form = form.inspect_err(failed).ok()??;
         Some(self.opened.entry(size, form))
     }
 
@@ -330,7 +351,7 @@ impl Cached {
         let lacks_marks = Arc::clone(&self.lacks_marks);
         let (sealer, blocks) = (Arc::clone(&self.sealer), (bytes.len() as u64).div_ceil(BLOCK));
         entry.behind.add(blocks);
-        let count = bytes.len();
+        let (count, awaited) = (bytes.len(), claim.awaited());
         let work = move || {
             // Files that were removed meanwhile are not worth writing.
             if let Some(hold) = entry.hold() {
@@ -349,6 +370,10 @@ impl Cached {
             drop(permit);
         };
         self.writer.write(count, work);
+        // Those who come after the piece was queued wake it themselves.
+        if awaited.is_awaited() || self.entry.is_arriving() {
+            self.writer.hurry();
+        }
     }
 
     async fn runs(&self, aligned: &Range<u64>) -> Result<Vec<Run>, Error> {

@@ -20,6 +20,7 @@ use super::files;
 use super::mark::{Mark, Summing};
 use super::nowait;
 use super::trust::Stamp;
+use dcfs_core::cancel;
 
 /// Minimum age of a file's mtime before it is touched again: for the file system that is a write.
 const NOTED: Duration = Duration::from_secs(600);
@@ -77,7 +78,7 @@ impl Small {
     /// Looks for the file, unless it is open already: another mount may have created it.
     ///
     /// # Errors
-    /// As [`Small::open`].
+    /// As [`Small::open`]. For hurried work, something in the way, which others remove.
     pub fn look(&self) -> io::Result<()> {
         if self.state().found.is_some() {
             return Ok(());
@@ -85,11 +86,14 @@ impl Small {
         let file = match files::rewritable(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if files::is_in_the_way(&error) => return files::remove(&self.path),
+            Err(error) if files::is_in_the_way(&error) && !cancel::is_hurried() => {
+                return files::remove(&self.path);
+            }
             Err(error) => return Err(error),
         };
         match Mark::read(&file).filter(|_| is_of(&file, self.size)) {
             Some(mark) => self.found(file, mark),
+            None if cancel::is_hurried() => return Err(io::ErrorKind::WouldBlock.into()),
             None => self.leftover(&file)?,
         }
         Ok(())
@@ -208,13 +212,13 @@ impl Small {
     }
 
     /// Compares the whole file with its mark; returns whether it is present and valid. A damaged file is
-    /// removed.
+    /// removed, unless that is hurried: then by whoever reads it.
     pub fn check(&self) -> bool {
         let Some(file) = self.file() else { return false };
         let before = Stamp::of(&file);
         let sum = sum(&file, self.key, self.size);
         let is_right = sum.is_ok_and(|mark| self.believe(&file, mark, before).is_some());
-        if !is_right {
+        if !is_right && !cancel::is_hurried() {
             self.forget(&file);
         }
         is_right
@@ -224,8 +228,9 @@ impl Small {
     fn believe(&self, file: &Arc<File>, mark: Mark, before: Option<Stamp>) -> Option<()> {
         let mut state = self.state();
         let found = state.found.as_mut().filter(|found| Arc::ptr_eq(&found.file, file))?;
-        found.believed = before.filter(|before| Stamp::of(file) == Some(*before));
-        (found.mark == mark).then_some(())
+        let is_right = found.mark == mark;
+        found.believed = before.filter(|before| is_right && Stamp::of(file) == Some(*before));
+        is_right.then_some(())
     }
 
     fn distrust(&self) {

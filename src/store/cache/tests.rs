@@ -450,6 +450,47 @@ fn a_lock_is_kept_a_moment_after_the_last_use_and_given_up_for_room() {
 }
 
 #[test]
+fn hurried_work_changes_nothing_on_disk() {
+    let (folder, size) = (tempfile::tempdir().unwrap(), BLOCK + 77);
+    let hurried = |cache: &Cache, size: u64| cancel::hurried(|| cache.entry(KEY, size));
+    let is_here = |held: &Option<(Arc<Entry>, Hold)>| held.as_ref().map(|(one, _)| one.is_here());
+    // Nothing is created.
+    let held = hurried(&with_files(folder.path(), u64::MAX), size);
+    assert_eq!(is_here(&held), Some(false));
+    drop(held);
+    assert!(hurried(&cache(folder.path(), u64::MAX), LARGE).is_none());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    // What is found is noted as used only after its last use.
+    filled_small(folder.path(), size);
+    let path = place(folder.path());
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    file.set_modified(long_ago).unwrap();
+    let modified = || fs::metadata(&path).unwrap().modified().unwrap();
+    let cache = with_files(folder.path(), u64::MAX);
+    let held = hurried(&cache, size);
+    assert!(is_here(&held) == Some(true) && modified() == long_ago);
+    drop(held);
+    cache.opened.let_go();
+    assert!(modified() > long_ago);
+    drop(cache);
+    // Damage is left to others.
+    file.write_all_at(b"x", 9).unwrap();
+    let cache = with_files(folder.path(), u64::MAX);
+    let (entry, _hold) = hurried(&cache, size).expect("a file");
+    cancel::hurried(|| entry.check());
+    assert!(entry.whole().is_none() && path.exists());
+    assert!(entry.read_now(&(0..size)).is_none() && entry.read(&(0..size)).is_none());
+    assert!(!path.exists() && !entry.is_here());
+    // So is a file without a mark.
+    fs::write(&path, [0_u8; 99]).unwrap();
+    let cache = with_files(folder.path(), u64::MAX);
+    assert!(hurried(&cache, size).is_none() && path.exists());
+    assert_eq!(is_here(&cache.entry(KEY, size)), Some(false));
+    assert!(!path.exists() && cache.room.has_room());
+}
+
+#[test]
 fn files_of_another_object_are_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 100);

@@ -67,14 +67,14 @@ impl Writer {
         let mut queue = self.queue();
         queue.pieces.push_back(Piece { bytes, work: Box::new(work) });
         queue.bytes += bytes;
-        if queue.writing < (1 + queue.bytes / SHARE).min(MOST) {
+        if queue.waiting > 0 && queue.bytes >= MUCH {
+            drop(queue);
+            self.more.notify_one();
+        } else if queue.writing < (1 + queue.bytes / SHARE).min(MOST) {
             queue.writing += 1;
             drop(queue);
             let writer = Arc::clone(self);
             tokio::task::spawn_blocking(move || writer.drain());
-        } else if queue.bytes >= MUCH && queue.waiting > 0 {
-            drop(queue);
-            self.more.notify_one();
         }
     }
 
@@ -117,9 +117,26 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Instant;
 
     use super::*;
+
+    /// Longer than anything takes: a test that fails does not hang.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// What comes until the last sender is gone.
+    fn all<T>(from: &Receiver<T>) -> Vec<T> {
+        std::iter::from_fn(|| from.recv_timeout(LONG).ok()).collect()
+    }
+
+    fn wait(writer: &Writer, is_so: fn(&Queue) -> bool) {
+        let began = Instant::now();
+        while !is_so(&writer.queue()) {
+            assert!(began.elapsed() < LONG, "it never is");
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn pieces_are_written_in_order_by_one_thread_and_a_panic_ends_only_its_own() {
@@ -135,12 +152,10 @@ mod tests {
             });
         }
         drop(sender);
-        let written: Vec<_> = written.iter().collect();
+        let written = all(&written);
         let numbers: Vec<_> = written.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, (0..100).filter(|number| *number != 50).collect::<Vec<_>>());
-        while writer.queue().writing > 0 {
-            std::thread::yield_now();
-        }
+        wait(&writer, |queue| queue.writing == 0);
         assert_eq!(writer.queue().bytes, 0);
     }
 
@@ -149,33 +164,30 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
         let runtime = runtime.expect("a runtime");
         let _within = runtime.enter();
-        // Longer than anything here waits.
-        let long = Duration::from_secs(60);
-        let writer = Arc::new(Writer { wait: long, ..Writer::default() });
+        let writer = Arc::new(Writer { wait: 3 * LONG, ..Writer::default() });
         let (sender, written) = channel();
         let write = |bytes| {
             let sender = sender.clone();
             writer.write(bytes, move || sender.send(bytes).expect("awaited"));
         };
-        let wait = |is_waiting: fn(&Queue) -> bool| {
-            while !is_waiting(&writer.queue()) {
-                std::thread::yield_now();
-            }
-        };
-        let came = || written.recv_timeout(Duration::from_secs(20));
+        let came = || written.recv_timeout(LONG);
         write(10);
         assert_eq!(came(), Ok(10));
-        wait(|queue| queue.waiting == 1);
+        wait(&writer, |queue| queue.waiting == 1);
         write(11);
         writer.hurry();
         assert_eq!(came(), Ok(11));
-        wait(|queue| queue.waiting == 1);
-        write(12);
-        write(MUCH);
-        assert_eq!((came(), came()), (Ok(12), Ok(MUCH)));
-        wait(|queue| queue.waiting == 1);
+        // Also where another thread would be due for so many bytes.
+        for much in [MUCH, SHARE] {
+            wait(&writer, |queue| queue.waiting == 1);
+            write(12);
+            write(much);
+            assert_eq!(writer.queue().writing, 1);
+            assert_eq!((came(), came()), (Ok(12), Ok(much)));
+        }
+        wait(&writer, |queue| queue.waiting == 1);
         writer.hurry();
-        wait(|queue| queue.writing == 0);
+        wait(&writer, |queue| queue.writing == 0);
     }
 
     #[test]
@@ -199,7 +211,7 @@ mod tests {
         }
         assert_eq!(writer.queue().writing, MOST);
         drop((closed, sender));
-        assert_eq!(written.iter().count(), 20);
+        assert_eq!(all(&written).len(), 20);
         assert!((1..=MOST).contains(&most.load(Ordering::SeqCst)));
     }
 }

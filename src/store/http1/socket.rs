@@ -3,7 +3,7 @@
 //! The runtime wakes a thread of its own whenever something arrives on a socket it knows. So it does not know a socket
 //! that is used by a patient thread, until work that waits for it becomes a task.
 
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -107,10 +107,10 @@ fn receive(socket: &std::net::TcpStream, into: &mut ReadBuf<'_>) -> io::Result<u
     }
 }
 
-/// Sends what the kernel takes.
-fn send(mut socket: &std::net::TcpStream, bytes: &[u8]) -> io::Result<usize> {
+/// Sends what the kernel takes, also after a signal.
+fn sent(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        match io::Write::write(&mut socket, bytes) {
+        match send() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             sent => return sent,
         }
@@ -136,10 +136,28 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(sent) = self.here(cx, For::Writing, |socket| send(socket, bytes)) {
+        let send = |mut socket: &std::net::TcpStream| sent(|| socket.write(bytes));
+        if let Some(sent) = self.here(cx, For::Writing, send) {
             return sent;
         }
         self.known()?.poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let send = |mut socket: &std::net::TcpStream| sent(|| socket.write_vectored(parts));
+        if let Some(sent) = self.here(cx, For::Writing, send) {
+            return sent;
+        }
+        self.known()?.poll_write_vectored(cx, parts)
+    }
+
+    /// TLS sends its records together, in one system call.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

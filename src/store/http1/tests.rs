@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,13 +14,27 @@ use crate::patience;
 
 /// A server that plays one of `talks` on each connection: one answer per request; then it hangs up.
 fn server(talks: Vec<Vec<Vec<u8>>>) -> u16 {
+    server_that_waits(talks, |_| ())
+}
+
+/// The same. It calls `wait` before each answer, with the number of those before it.
+fn server_that_waits(
+    talks: Vec<Vec<Vec<u8>>>,
+    mut wait: impl FnMut(usize) + Send + 'static,
+) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
+        let mut answered = 0;
         for talk in talks {
             let Ok((mut peer, _)) = listener.accept() else { return };
             for answer in talk {
-                if !has_asked(&mut peer) || peer.write_all(&answer).is_err() {
+                if !has_asked(&mut peer) {
+                    break;
+                }
+                wait(answered);
+                answered += 1;
+                if peer.write_all(&answer).is_err() {
                     break;
                 }
             }
@@ -106,7 +121,13 @@ fn patiently<T>(work: impl Future<Output = T>) -> T {
 fn a_connection_goes_from_the_runtime_to_a_patient_thread_and_back() {
     let large: Vec<u8> = (0..9_000_000_u32).map(|at| (at / 7) as u8).collect();
     let whole = || answer("200 OK\r\ncontent-length: 9000000", &large);
-    let port = server(vec![vec![whole(), whole(), whole(), whole(), whole()]]);
+    let (open, gate) = channel();
+    let wait = move |answered: usize| {
+        if answered == 4 {
+            let _ = gate.recv_timeout(Duration::from_secs(20));
+        }
+    };
+    let port = server_that_waits(vec![vec![whole(), whole(), whole(), whole(), whole()]], wait);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -116,15 +137,13 @@ fn a_connection_goes_from_the_runtime_to_a_patient_thread_and_back() {
     assert!(runtime.block_on(get(&client, port)) == want);
     assert!(patiently(get(&client, port)) == want && patiently(get(&client, port)) == want);
     assert!(runtime.block_on(get(&client, port)) == want);
-    // Begun patiently, and then left to the runtime.
+    // Begun patiently, and, for the answer does not come, left to the runtime.
     let mut asked = Box::pin(get(&client, port));
     let mut context = Context::from_waker(Waker::noop());
-    let (begun, _) = patience::within(|| asked.as_mut().poll(&mut context));
-    let came = match begun {
-        Poll::Ready(came) => came,
-        Poll::Pending => runtime.block_on(asked),
-    };
-    assert!(came == want);
+    let (begun, waits) = patience::within(|| asked.as_mut().poll(&mut context));
+    assert!(begun.is_pending() && !waits.is_empty(), "it waits for the socket");
+    open.send(()).expect("awaited");
+    assert!(runtime.block_on(asked) == want);
 }
 
 #[test]

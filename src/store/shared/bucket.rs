@@ -357,11 +357,16 @@ impl<B: Bucket> Objects for Folder<B> {
         let key = key.to_owned();
         self.wait(|inner| async move {
             let came = Came::default();
-            inner
+            let found = inner
                 .ask(&key, PATIENCE, &came, |store, path, notes| {
                     read_range(store, path, notes, range.clone(), came.clone()).boxed()
                 })
-                .await
+                .await;
+            match found {
+                // A server that ignores ranges always will: a retry gains nothing.
+                Err(Error::RangeIgnored { .. }) => Ok(None),
+                found => found,
+            }
         })
     }
 

@@ -57,6 +57,9 @@ pub enum ServerError {
     NoFolder(String),
 }
 
+/// The cause of a change that nobody waited for to its end.
+const CANCELLED: &str = "it was cancelled";
+
 impl ServerError {
     /// The same for a change that may have been made although its answer was lost.
     pub fn at_commit(self) -> Self {
@@ -64,6 +67,8 @@ impl ServerError {
             Self::Unreachable { server, cause } | Self::Cut { server, cause } => {
                 Self::Unknown { server, cause }
             }
+            // The server was asked to commit before anybody stopped waiting.
+            Self::Cancelled { server } => Self::Unknown { server, cause: CANCELLED.into() },
             other => other,
         }
     }
@@ -71,6 +76,7 @@ impl ServerError {
     /// The same once it is known that the change was not made.
     pub fn undone(self) -> Self {
         match self {
+            Self::Unknown { server, cause } if cause == CANCELLED => Self::Cancelled { server },
             Self::Unknown { server, cause } => Self::Cut { server, cause },
             other => other,
         }
@@ -83,12 +89,11 @@ impl ServerError {
             Self::PasswordFile { .. } | Self::Refused { .. } | Self::Forbidden { .. } => {
                 Kind::Denied
             }
-            Self::NoDatabase { .. } => Kind::Missing,
+            Self::NoDatabase { .. } | Self::NoCatalog { .. } => Kind::Missing,
             Self::Full { .. } => Kind::NoSpace,
             Self::Busy { .. } | Self::Cancelled { .. } => Kind::Busy,
             Self::Unreachable { .. }
             | Self::TooOld { .. }
-            | Self::NoCatalog { .. }
             | Self::Cut { .. }
             | Self::Unknown { .. }
             | Self::Said { .. }
@@ -119,5 +124,25 @@ pub fn line(said: &str) -> String {
     match plain.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}...", &plain[..end]),
         None => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_lost_its_answer_may_have_been_made() {
+        let server = || "PostgreSQL at h".to_owned();
+        let cut = ServerError::Cut { server: server(), cause: "gone".into() };
+        let cancelled = ServerError::Cancelled { server: server() };
+        for error in [cut, cancelled] {
+            let before = error.to_string();
+            let lost = error.at_commit();
+            assert!(lost.to_string().contains("not known whether"), "{lost}");
+            assert_eq!(lost.undone().to_string(), before);
+        }
+        let busy = ServerError::Busy { server: server(), said: "a lock".into() };
+        assert!(matches!(busy.at_commit(), ServerError::Busy { .. }));
     }
 }

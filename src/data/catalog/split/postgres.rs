@@ -191,6 +191,11 @@ impl Postgres {
             }
             Ok(())
         })
+        // Empty tables are no change that anybody asked for.
+        .map_err(|error| match error {
+            Error::Server(error) => error.undone().into(),
+            error => error,
+        })
     }
 
     /// Runs `work` in a transaction, after those of all other writers of dcfs: all or nothing.

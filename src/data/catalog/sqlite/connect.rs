@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ const STATEMENTS: usize = 64;
 /// How often work is retried because a Still file changed meanwhile.
 const AGAIN: usize = 3;
 
-/// Every connection to one catalog. Shared by all threads; the lock is held for microseconds.
+/// Every connection to one catalog. Shared by all threads; the lock is held for microseconds, or, while the file is reopened,
+/// as long as another program holds its own.
 #[derive(Debug)]
 pub(in crate::catalog) struct Pool {
     path: PathBuf,
@@ -159,9 +160,7 @@ impl Pool {
 
     /// The open connections, reopened if the file was replaced.
     fn current(&self) -> Result<MutexGuard<'_, State>, Error> {
-        // The state is consistent whenever the lock is free, even after a panic: it is replaced in
-        // one step.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state()?;
         if stamp(&self.path, state.mode)? != state.stamp {
             let (mode, stamp, watch) = open(&self.path, &look(&self.path)?)?;
             let opened = state.opened + 1;
@@ -169,6 +168,22 @@ impl Pool {
             self.warn_if_still(mode);
         }
         Ok(state)
+    }
+
+    /// The open connections. Hurried work does not wait for a thread that itself waits for another program.
+    fn state(&self) -> Result<MutexGuard<'_, State>, Error> {
+        // The state is consistent whenever the lock is free, even after a panic: it is replaced in
+        // one step.
+        if !cancel::is_hurried() {
+            return Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Locked { path: self.path.clone(), seconds: 0 })
+            }
+        }
     }
 
     fn lease(&self) -> Result<Lease, Error> {
@@ -183,8 +198,9 @@ impl Pool {
         Ok(Lease { connection, opened, mode, stamp })
     }
 
+    /// Keeps the connection for the next operation, or closes it.
     fn give_back(&self, lease: Lease) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut state) = self.state() else { return };
         if state.opened == lease.opened && state.idle.len() < KEPT {
             state.idle.push(lease.connection);
         }
@@ -429,12 +445,57 @@ mod tests {
     use super::*;
 
     use std::ffi::OsStr;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
 
     #[test]
-    fn who_is_hurried_does_not_wait_for_locks_and_nobody_waits_for_ever() {
-        assert!(waits(0));
-        assert!(!cancel::hurried(|| waits(0)));
-        assert!(!waits(i32::MAX) && !waits(109));
+    fn nobody_waits_for_ever() {
+        assert!(waits(0) && !waits(i32::MAX) && !waits(109));
+    }
+
+    /// A catalog without datasets, and a connection to it of another program.
+    fn catalog() -> (tempfile::TempDir, Connection, Arc<Pool>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("db");
+        let other = Connection::open(&path).expect("a database");
+        let made = "CREATE TABLE meta (id INTEGER PRIMARY KEY, schema_version INTEGER NOT NULL);
+                    INSERT INTO meta VALUES (1, 1);";
+        other.execute_batch(made).expect("a catalog");
+        let pool = Arc::new(Pool::open(path).expect("a pool"));
+        (folder, other, pool)
+    }
+
+    fn schema(pool: &Pool) -> Result<i64, Error> {
+        let sql = "SELECT schema_version FROM meta";
+        pool.read(|connection| Ok(connection.query_row(sql, [], |row| row.get(0))?))
+    }
+
+    #[test]
+    fn who_is_hurried_does_not_wait_for_locks_of_others() {
+        let (_folder, other, pool) = catalog();
+        assert!(matches!(cancel::hurried(|| schema(&pool)), Ok(1)));
+        other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+        // With the connection that is open, and with a new one.
+        for _ in 0..2 {
+            let told = cancel::hurried(|| schema(&pool));
+            assert!(matches!(told, Err(Error::Locked { .. })), "{told:?}");
+            pool.state().expect("free").idle.clear();
+        }
+        other.execute_batch("COMMIT").expect("no lock");
+        assert!(matches!(schema(&pool), Ok(1)));
+    }
+
+    #[test]
+    fn who_is_hurried_does_not_wait_for_the_pool() {
+        let (_folder, _other, pool) = catalog();
+        let held = pool.state().expect("free");
+        let (sender, told) = channel();
+        let asked = Arc::clone(&pool);
+        std::thread::spawn(move || sender.send(cancel::hurried(|| schema(&asked))));
+        let told = told.recv_timeout(Duration::from_secs(20)).expect("no wait");
+        assert!(matches!(told, Err(Error::Locked { .. })), "{told:?}");
+        drop(held);
+        assert!(matches!(cancel::hurried(|| schema(&pool)), Ok(1)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use dcfs_disk::regular;
@@ -94,7 +95,25 @@ fn server(url: &str) -> Result<String, StudioError> {
         !host.is_empty() && is_plain && !rest.contains(['@', '?', '#'])
     });
     // It may hold a password, and is not repeated.
-    if is_server { Ok(url.to_owned()) } else { Err(StudioError::Url) }
+    if !is_server {
+        return Err(StudioError::Url);
+    }
+    match url.strip_prefix("http://") {
+        Some(rest) if !is_this_machine(rest) => Err(StudioError::Plain),
+        _ => Ok(url.to_owned()),
+    }
+}
+
+/// Whether `HOST[:PORT][/PATH]` is of this machine: a token that goes there passes no network.
+fn is_this_machine(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    if let Some(rest) = authority.strip_prefix('[') {
+        let host = rest.split(']').next().unwrap_or_default();
+        return host.parse::<Ipv6Addr>().is_ok_and(|host| host.is_loopback());
+    }
+    let host = authority.split(':').next().unwrap_or_default();
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok_and(|host| host.is_loopback())
 }
 
 /// What settings of DataChain say of Studio.
@@ -149,7 +168,12 @@ fn files() -> [PathBuf; 2] {
         base.join("datachain")
     });
     let system = named("DATACHAIN_SYSTEM_CONFIG_DIR");
-    let system = system.unwrap_or_else(|| PathBuf::from("/etc/xdg/datachain"));
+    let system = system.unwrap_or_else(|| {
+        // The first folder alone, as `platformdirs` takes it.
+        let all = std::env::var_os("XDG_CONFIG_DIRS").unwrap_or_default();
+        let first = std::env::split_paths(&all).next().filter(|path| path.is_absolute());
+        first.unwrap_or_else(|| PathBuf::from("/etc/xdg")).join("datachain")
+    });
     [user.join("config"), system.join("config")]
 }
 
@@ -184,6 +208,21 @@ mod tests {
         for bad in ["", "a.b", "ftp://a", "https://", "https://u:p@h", "https://h?x", "https://a b"]
         {
             assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_unencrypted_to_this_machine_alone() {
+        for good in
+            ["http://localhost", "http://LOCALHOST:8080/x", "http://127.9.9.9", "http://[::1]:1"]
+        {
+            assert_eq!(server(good).expect("of this machine"), good);
+        }
+        let bad =
+            ["http://a.b", "http://localhost.a.b", "http://127.0.0.1.a.b", "http://10.0.0.1:80/"];
+        for bad in bad.into_iter().chain(["http://[2001:db8::1]", "http://0.0.0.0"]) {
+            let refused = server(bad);
+            assert!(matches!(refused, Err(StudioError::Plain)), "{bad}: {refused:?}");
         }
     }
 

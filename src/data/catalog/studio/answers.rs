@@ -83,11 +83,12 @@ impl Dataset {
 }
 
 impl Export {
-    /// The number that its status is asked for by.
-    pub fn id(&self) -> String {
+    /// The number that its status is asked for by; `None` if that is neither a number nor a text.
+    pub fn id(&self) -> Option<String> {
         match &self.export_id {
-            Value::String(id) => id.clone(),
-            other => other.to_string(),
+            Value::String(id) => Some(id.clone()),
+            Value::Number(id) => Some(id.to_string()),
+            _ => None,
         }
     }
 
@@ -123,6 +124,8 @@ mod tests {
         assert_eq!(version.schema, r#"{"a":{"type":"String"}}"#);
         assert_eq!(version.feature_schema, r#"{"a": "str"}"#);
         let export: Export = serde_json::from_str(r#"{"export_id": 12}"#).expect("an export");
-        assert_eq!((export.id().as_str(), export.links().len()), ("12", 0));
+        assert_eq!((export.id().as_deref(), export.links().len()), (Some("12"), 0));
+        let export: Export = serde_json::from_str(r#"{"export_id": [1]}"#).expect("an export");
+        assert_eq!(export.id(), None);
     }
 }

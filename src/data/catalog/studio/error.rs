@@ -13,10 +13,16 @@ pub enum StudioError {
         "`DATACHAIN_STUDIO_URL`, or `url` in DataChain's settings, is not the address of a server; write `https://HOST`"
     )]
     Url,
+    #[error(
+        "`http://` would send the token unencrypted to another machine; write `https://` in `DATACHAIN_STUDIO_URL`, or in `url` \
+         in DataChain's settings"
+    )]
+    Plain,
     #[error("no team is named; write `studio://TEAM`, or name it in `DATACHAIN_STUDIO_TEAM`")]
     NoTeam,
     #[error(
-        "there is no token for Studio; use `datachain auth login`, or put it into `DATACHAIN_STUDIO_TOKEN`"
+        "there is no token for Studio; use `datachain auth login`, or put it into `DATACHAIN_STUDIO_TOKEN`; the settings of a \
+         project (`.datachain/config`, `datachain auth login --local`) are not read"
     )]
     NoToken,
     #[error("the token for Studio has characters that no token has; copy it again")]
@@ -43,16 +49,17 @@ pub enum StudioError {
     #[error("part {number} of {parts} of `{of}`: {what}; nothing of the version was kept")]
     Part { of: String, number: usize, parts: usize, what: String },
     #[error(
-        "part {number} of {parts} of `{of}` cannot be fetched: {what}; the same again goes on where this stopped"
+        "part {number} of {parts} of `{of}` cannot be fetched: {what}; run the command again to continue, if Studio \
+         answers with the same export"
     )]
     Fetch { of: String, number: usize, parts: usize, what: String },
     #[error(
-        "`{of}` came with {came} rows, and Studio counts {wanted}; nothing of it was kept, try again"
+        "`{of}` has {came} rows, but Studio counts {wanted}; nothing of it was kept, try again"
     )]
     Rows { of: String, came: u64, wanted: u64 },
     #[error("the rows of `{of}` cannot be kept in `{}`: {cause}", folder.display())]
     Disk { of: String, folder: PathBuf, cause: std::io::Error },
-    #[error("pulling `{0}` was cancelled; the same again goes on where this stopped")]
+    #[error("pulling `{0}` was cancelled; run the command again to continue")]
     Cancelled(String),
     #[error("a request to {0} was cancelled")]
     Unasked(String),
@@ -74,6 +81,7 @@ impl StudioError {
         match self {
             Self::Address { .. }
             | Self::Url
+            | Self::Plain
             | Self::NoTeam
             | Self::Token
             | Self::Settings { .. }

@@ -13,8 +13,12 @@ use crate::catalog::error::Error;
 /// Rows of versions, and parts of those that are being pulled: a folder for each.
 pub const VERSIONS: &str = "versions";
 pub const PARTS: &str = "parts";
-/// Locks of pulls.
+/// Locks of pulls, and of names.
 pub const LOCKS: &str = "locks";
+/// An empty file for each version that Studio did not name any more: as old as that.
+pub const ABSENT: &str = "absent";
+/// The mirror of names, and its lock.
+pub const NAMES: &str = "names";
 
 /// The user's folder for state; without any environment, by the home in the password file. Never one that others share.
 pub fn state() -> PathBuf {
@@ -38,7 +42,7 @@ pub fn made(account: &Account) -> Result<PathBuf, Error> {
     let folder = state().join("dcfs/catalogs").join(hex(&hash[..16]));
     let refused = |error: private::Error| Error::Caller(error.into());
     private::folder(&folder).map_err(refused)?;
-    for below in ["names", VERSIONS, PARTS, LOCKS] {
+    for below in [NAMES, VERSIONS, PARTS, LOCKS, ABSENT] {
         private::folder(&folder.join(below)).map_err(refused)?;
     }
     Ok(folder)

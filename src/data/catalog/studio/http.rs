@@ -4,10 +4,10 @@
 //! are signed, are asked without it. What a link says is a secret too, and is in no message. Answers are bounded in time and size.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dcfs_core::cancel;
@@ -18,7 +18,9 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use super::address::Account;
 use super::answers::{Dataset, Export, Progress};
@@ -32,12 +34,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence in the middle of a part.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The longest that an answer may take: about names, about a new export, and of a part, which is as long as DataChain waits.
+/// The longest that an answer may take: about names, about schemas, about a new export, and of a part, which is as long as
+/// DataChain waits.
 const BRIEF: Duration = Duration::from_secs(30);
+const INFO: Duration = Duration::from_secs(120);
 const EXPORT: Duration = Duration::from_secs(600);
 const PART: Duration = Duration::from_secs(3600);
 
-/// How often a request is made again after an error of the server, and the first pause before that.
+/// How often a request is made again after an error that may pass, and the first pause before that.
 const AGAIN: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -66,7 +70,7 @@ pub struct Api {
 }
 
 /// The answer to a link.
-pub enum Part {
+pub enum LinkAnswer {
     /// The part is not there yet.
     NotYet,
     Body(Body),
@@ -90,22 +94,25 @@ impl Api {
         let server = format!("Studio at {}", account.url);
         // Installing the provider again has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let is_secure = account.url.starts_with("https://");
         let builder = || {
-            Client::builder()
+            let builder = Client::builder()
                 .connect_timeout(CONNECT)
-                .read_timeout(SILENCE)
-                .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
+                // A link is a secret of the store that signed it.
+                .referer(false)
+                .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")));
+            // Through a proxy, a token without encryption would leave this machine.
+            if is_secure { builder } else { builder.no_proxy() }
         };
         let failed = |cause: reqwest::Error| StudioError::Unreachable {
             server: server.clone(),
             cause: self::cause(&cause),
         };
-        let is_secure = account.url.starts_with("https://");
         let follow = Policy::custom(move |attempt| followed(attempt, is_secure));
         Ok(Self {
             tasks,
             client: builder().redirect(Policy::none()).build().map_err(failed)?,
-            links: builder().redirect(follow).build().map_err(failed)?,
+            links: builder().read_timeout(SILENCE).redirect(follow).build().map_err(failed)?,
             url: format!("{}/api/datachain/datasets", account.url),
             token,
             team: account.team.clone(),
@@ -134,7 +141,7 @@ impl Api {
     /// [`StudioError`].
     pub fn info(&self, name: &DatasetName) -> Result<Dataset, StudioError> {
         let DatasetName { namespace, project, name } = name;
-        self.get("/info", &[("namespace", namespace), ("project", project), ("name", name)], BRIEF)
+        self.get("/info", &[("namespace", namespace), ("project", project), ("name", name)], INFO)
     }
 
     /// Begins the export of a version.
@@ -171,15 +178,21 @@ impl Api {
         for (name, value) in asked {
             url.push_str(&format!("&{name}={}", encoded(value)));
         }
+        let patience = hastened(patience);
+        let began = Instant::now();
         let mut attempt = 0;
         let (status, body) = loop {
-            let (status, body) = self.answer(&url, patience)?;
-            if !status.is_server_error() {
-                break (status, body);
-            }
-            if attempt == AGAIN {
-                let cause = format!("it answers {status}{}", said(&body));
-                return Err(StudioError::Unreachable { server: self.server.clone(), cause });
+            let error = match self.answer(&url, patience) {
+                Ok((status, body)) if is_passing(status) => {
+                    let cause = format!("it answers {status}{}", said(&body));
+                    StudioError::Unreachable { server: self.server.clone(), cause }
+                }
+                Err(error) if error.is_away() => error,
+                answer => break answer?,
+            };
+            // A server that hangs is asked twice.
+            if is_last(attempt) || began.elapsed() >= patience * 2 {
+                return Err(error);
             }
             pause(attempt).ok_or_else(|| StudioError::Unasked(self.server.clone()))?;
             attempt += 1;
@@ -188,7 +201,7 @@ impl Api {
             return Err(self.refused(status, &body, asked));
         }
         let odd = |why: String| StudioError::Odd { server: self.server.clone(), why };
-        serde_json::from_slice(&body).map_err(|error| odd(line(&error.to_string())))
+        serde_json::from_slice(&body).map_err(|error| odd(unread(&error)))
     }
 
     /// The error of a status.
@@ -205,7 +218,8 @@ impl Api {
             }
             _ if status.is_redirection() => StudioError::Odd {
                 server,
-                why: "it leads to another address, where the token is not sent; name that one in `DATACHAIN_STUDIO_URL`"
+                why: "it leads to another address, where the token is not sent; name that one in \
+                      `DATACHAIN_STUDIO_URL`"
                     .into(),
             },
             _ => StudioError::Said { server, said: format!("status {status}{}", said(body)) },
@@ -243,7 +257,7 @@ impl Api {
     }
 
     /// Asks for a part by its link.
-    pub fn part(&self, link: &str) -> Result<Part, Failure> {
+    pub fn part(&self, link: &str) -> Result<LinkAnswer, Failure> {
         let url =
             Url::parse(link).map_err(|_| Failure::Lasting("its link is no address".into()))?;
         if !is_allowed(url.scheme(), self.url.starts_with("https://")) {
@@ -256,21 +270,21 @@ impl Api {
         let sent = sent.ok_or(Failure::Cancelled)?;
         let response = sent.map_err(|error| Failure::Passing(cause(&error)))?;
         match response.status() {
-            StatusCode::NOT_FOUND => Ok(Part::NotYet),
-            status if status.is_server_error() => {
+            StatusCode::NOT_FOUND => Ok(LinkAnswer::NotYet),
+            status if is_passing(status) => {
                 Err(Failure::Passing(format!("its store answers {status}")))
             }
             status if !status.is_success() => {
                 Err(Failure::Lasting(format!("its store answers {status}")))
             }
-            _ => Ok(Part::Body(Body::new(&self.tasks, response))),
+            _ => Ok(LinkAnswer::Body(Body::new(&self.tasks, response))),
         }
     }
 }
 
 /// Waits before a request is made again; `None` if nobody waits for it.
 pub fn pause(attempt: u32) -> Option<()> {
-    let until = PAUSE * 2_u32.saturating_pow(attempt);
+    let until = hastened(PAUSE * 2_u32.saturating_pow(attempt));
     let steps = until.as_millis().div_ceil(100);
     for _ in 0..steps {
         if cancel::is_cancelled() {
@@ -281,7 +295,20 @@ pub fn pause(attempt: u32) -> Option<()> {
     Some(())
 }
 
-/// How often a part is asked for again.
+/// A wait, shortened where a test asks for that: `DCFS_TEST_HASTE` is how many times.
+pub fn hastened(wait: Duration) -> Duration {
+    static HASTE: OnceLock<u32> = OnceLock::new();
+    let said = || std::env::var("DCFS_TEST_HASTE").ok()?.parse::<u32>().ok();
+    wait / *HASTE.get_or_init(|| said().unwrap_or(1).clamp(1, 100))
+}
+
+/// Whether the next answer may be another.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Whether a request is not made again.
 pub const fn is_last(attempt: u32) -> bool {
     attempt >= AGAIN
 }
@@ -308,6 +335,8 @@ pub struct Body {
     is_done: bool,
     /// Why it broke off, if it did.
     pub broken: Option<String>,
+    /// The request, while it lasts.
+    task: Option<AbortHandle>,
 }
 
 impl Body {
@@ -315,7 +344,7 @@ impl Body {
         let (send, receive) = channel();
         let permits = Arc::new(Semaphore::new(AHEAD));
         let ahead = permits.clone();
-        tasks.start(async move {
+        let arriving = async move {
             loop {
                 let Ok(permit) = ahead.acquire().await else { return };
                 permit.forget();
@@ -325,8 +354,9 @@ impl Body {
                     return;
                 }
             }
-        });
-        Self { receive, permits, chunk: Bytes::new(), is_done: false, broken: None }
+        };
+        let task = tasks.wait(async move { tokio::spawn(arriving).abort_handle() });
+        Self { receive, permits, chunk: Bytes::new(), is_done: false, broken: None, task }
     }
 }
 
@@ -359,11 +389,28 @@ impl Read for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         self.permits.close();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 fn encoded(value: &str) -> String {
     utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()
+}
+
+/// Why an answer is not understood. No value of it is quoted: links among them are signed.
+fn unread(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if said.starts_with("missing field") {
+        return line(&said);
+    }
+    let what = match error.classify() {
+        Category::Syntax => "it is not JSON",
+        Category::Eof => "it ends too early",
+        Category::Data | Category::Io => "a value is of another type",
+    };
+    format!("{what}, at line {} column {}", error.line(), error.column())
 }
 
 /// What an error says of itself, as `: TEXT`.
@@ -394,6 +441,24 @@ mod tests {
         assert!(is_allowed("https", true) && is_allowed("https", false));
         assert!(is_allowed("http", false) && !is_allowed("http", true));
         assert!(!is_allowed("file", false) && !is_allowed("ftp", true));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_quoted() {
+        let read = |text: &str| serde_json::from_str::<Export>(text).map(drop);
+        for (text, want) in [
+            (
+                r#"{"export_id": 1, "signed_urls": "https://s/?secret"}"#,
+                "a value is of another type",
+            ),
+            (r#"{"export_id": 1, "signed_urls": ["https://s/?secret"#, "it ends too early"),
+            ("<html>secret", "it is not JSON"),
+            ("{}", "missing field `export_id`"),
+        ] {
+            let said = unread(&read(text).expect_err(text));
+            assert!(said.starts_with(want) && !said.contains("secret"), "{text}: {said}");
+            assert!(said.contains("line 1 column "), "{said}");
+        }
     }
 
     #[test]

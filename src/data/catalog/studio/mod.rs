@@ -26,13 +26,17 @@ mod pull;
 mod rows;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(super) use error::StudioError;
+
+use dcfs_core::cancel;
+use dcfs_disk::regular;
+use nix::fcntl::Flock;
 
 use super::error::Error;
 use super::metastore::Metastore;
@@ -50,6 +54,13 @@ const FOLLOW: Duration = Duration::from_secs(1);
 const REST: u32 = 10;
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// How long a command waits while another process asks for names, in steps: then those that are there do.
+const TURN: Duration = Duration::from_millis(100);
+const TURNS: u32 = 20;
+
+/// How long rows are kept after Studio last named their version.
+const ABSENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// A team's catalog.
 #[derive(Debug)]
 pub(super) struct Studio {
@@ -57,12 +68,12 @@ pub(super) struct Studio {
     /// The folder of the mirror.
     folder: PathBuf,
     names: Arc<Pool>,
-    watch: Mutex<Watch>,
+    watch: Mutex<NamesWatch>,
 }
 
 /// When names were asked for.
 #[derive(Debug)]
-struct Watch {
+struct NamesWatch {
     next: Instant,
     is_asked: bool,
     /// Whether it was reported that the server does not answer.
@@ -72,26 +83,46 @@ struct Watch {
 /// Opens a catalog by its address.
 ///
 /// # Errors
-/// An invalid address, no token, a token that is refused; a server that cannot be reached, if it never was.
+/// An invalid address, no token, a token that is refused; a server that cannot be reached, if there are no names yet.
 pub(super) fn open(given: &Path) -> Result<(Metastore, Box<dyn Warehouse>), Error> {
     let account = Account::of(given)?;
     let folder = folder::made(&account)?;
     let api = Api::open(Arc::new(Tasks::new()?), &account)?;
-    let file = folder.join("names").join("db");
-    match api.datasets() {
-        Ok(found) => {
-            names::sync(&file, &found)?;
+    let file = folder.join(folder::NAMES).join("db");
+    if let Some(_turn) = turn(&api, &folder, &file)? {
+        match api.datasets() {
+            Ok(found) => names::sync(&file, &found)?,
+            Err(error) if error.is_away() && file.exists() => {
+                tracing::warn!(%error, "names are as they were when it last answered");
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) if error.is_away() && file.exists() => {
-            tracing::warn!(%error, "names are as they were when it last answered");
-        }
-        Err(error) => return Err(error.into()),
     }
     let names = Arc::new(Pool::open(file.canonicalize().unwrap_or(file))?);
-    let watch = Mutex::new(Watch { next: Instant::now() + FOLLOW, is_asked: false, told: false });
+    let watch =
+        Mutex::new(NamesWatch { next: Instant::now() + FOLLOW, is_asked: false, told: false });
     let studio = Arc::new(Studio { api, folder, names, watch });
     studio.sweep()?;
     Ok((Metastore::Studio(studio.clone()), Box::new(rows::Rows::new(studio))))
+}
+
+/// The right to ask for names and to note them: otherwise an older answer could replace a newer one. `None` if another process
+/// has it for long, and there are names.
+fn turn(api: &Api, folder: &Path, names: &Path) -> Result<Option<Flock<File>>, Error> {
+    let mut turns = 0;
+    loop {
+        if let Some(turn) = pull::lock(folder, folder::NAMES)? {
+            return Ok(Some(turn));
+        }
+        if turns >= TURNS && names.exists() {
+            return Ok(None);
+        }
+        if cancel::is_cancelled() {
+            return Err(StudioError::Unasked(api.server().to_owned()).into());
+        }
+        thread::sleep(TURN);
+        turns += 1;
+    }
 }
 
 impl Studio {
@@ -125,8 +156,7 @@ impl Studio {
     /// Asks for names, and notes them.
     fn follow(&self) {
         let began = Instant::now();
-        let done = self.api.datasets().map_err(Error::from);
-        let done = done.and_then(|found| names::sync(&self.file(), &found));
+        let done = self.refreshed();
         let rest = (began.elapsed() * REST).clamp(FOLLOW, LONGEST_REST);
         let mut watch = self.watch();
         (watch.is_asked, watch.next) = (false, Instant::now() + rest);
@@ -141,12 +171,18 @@ impl Studio {
         }
     }
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
+    /// The same, unless another process is doing it.
+    fn refreshed(&self) -> Result<(), Error> {
+        let Some(_turn) = pull::lock(&self.folder, folder::NAMES)? else { return Ok(()) };
+        names::sync(&self.file(), &self.api.datasets()?)
+    }
+
+    fn watch(&self) -> MutexGuard<'_, NamesWatch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("names").join("db")
+        self.folder.join(folder::NAMES).join("db")
     }
 
     /// `feature_schema`, `schema` and the columns of a version; asked for once.
@@ -174,21 +210,55 @@ impl Studio {
         Ok((texts.0, texts.1, table))
     }
 
-    /// Removes the rows of versions that Studio no longer has.
+    /// Removes the rows of versions that Studio has not named for long: an answer may be wrong for a while.
     fn sweep(&self) -> Result<(), Error> {
-        let known = self.names.read(|tables| versions::every(tables))?;
-        let known: HashSet<String> = known.iter().map(|v| folder::of_version(&v.uuid)).collect();
-        for kind in [folder::VERSIONS, folder::PARTS] {
-            for entry in fs::read_dir(self.folder.join(kind)).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let is_known = name.to_str().is_some_and(|name| known.contains(name));
-                // A pull that goes on holds its lock.
-                if !is_known && let Some(_held) = pull::lock(&self.folder, &name.to_string_lossy())?
+        let known = self.known()?;
+        if known.is_empty() {
+            return Ok(());
+        }
+        let kinds = [folder::VERSIONS, folder::PARTS].map(|kind| self.folder.join(kind));
+        for kind in &kinds {
+            for name in names_in(kind).filter(|name| !known.contains(name)) {
+                if self.is_long_absent(&name)
+                    // A pull that goes on holds its lock.
+                    && let Some(_held) = pull::lock(&self.folder, &name)?
+                    // Another process may have seen it meanwhile.
+                    && !self.known()?.contains(&name)
                 {
-                    fs::remove_dir_all(entry.path()).ok();
+                    fs::remove_dir_all(kind.join(&name)).ok();
                 }
+            }
+        }
+        let absent = self.folder.join(folder::ABSENT);
+        for name in names_in(&absent) {
+            if known.contains(&name) || !kinds.iter().any(|kind| kind.join(&name).exists()) {
+                fs::remove_file(absent.join(&name)).ok();
             }
         }
         Ok(())
     }
+
+    /// The names of the folders of versions that the mirror has.
+    fn known(&self) -> Result<HashSet<String>, Error> {
+        let known = self.names.read(|tables| versions::every(tables))?;
+        Ok(known.iter().map(|version| folder::of_version(&version.uuid)).collect())
+    }
+
+    /// Whether a version was found absent long ago, and at no time since then present. Notes the first time.
+    fn is_long_absent(&self, name: &str) -> bool {
+        let note = self.folder.join(folder::ABSENT).join(name);
+        match fs::symlink_metadata(&note).and_then(|found| found.modified()) {
+            Ok(since) => since.elapsed().is_ok_and(|absent| absent >= ABSENT),
+            Err(_) => {
+                regular::open_with(OpenOptions::new().write(true).create(true), &note).ok();
+                false
+            }
+        }
+    }
+}
+
+/// The names in a folder of ours.
+fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }

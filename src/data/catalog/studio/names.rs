@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::answers::{Dataset, Version};
 use crate::catalog::ask::{Answer, Ask, Write, bound};
 use crate::catalog::error::Error;
+use crate::catalog::versions::COMPLETE;
 use crate::catalog::write::connection::Writing;
 use crate::catalog::write::naming::now;
 use crate::catalog::write::publish;
@@ -216,7 +217,7 @@ fn dataset(write: &dyn Write, record: &Record) -> Result<i64, Error> {
     }
 }
 
-/// Notes the schemas of a dataset's versions.
+/// Notes the schemas of a dataset's complete versions, once: an unfinished one may still get another.
 ///
 /// # Errors
 /// As [`sync`].
@@ -224,10 +225,13 @@ pub fn describe(file: &Path, found: &Dataset) -> Result<(), Error> {
     let mut writing = Writing::open(file.to_owned(), true)?;
     writing.placed(|writing| {
         writing.brief(|write| {
-            for version in found.versions.iter().filter(|version| !version.schema.is_empty()) {
-                let sql =
-                    "UPDATE datasets_versions SET feature_schema = ?2, schema = ?3 WHERE uuid = ?1";
-                write.run(sql, bound![&version.uuid, &version.feature_schema, &version.schema])?;
+            let is_whole =
+                |version: &&Version| version.status == COMPLETE && !version.schema.is_empty();
+            for version in found.versions.iter().filter(is_whole) {
+                let sql = "UPDATE datasets_versions SET feature_schema = ?2, schema = ?3 \
+                           WHERE uuid = ?1 AND status = ?4 AND schema = ''";
+                let Version { uuid, feature_schema, schema, .. } = version;
+                write.run(sql, bound![uuid, feature_schema, schema, COMPLETE])?;
             }
             Ok(())
         })
@@ -293,5 +297,38 @@ mod tests {
         assert_eq!(key(&before, "u1"), key(&after, "u1"));
         sync(&file, &[]).expect("synced");
         assert!(shown(&file).is_empty());
+    }
+
+    /// A dataset with a complete version and one of a status, which have a schema.
+    fn described(status: i64, schema: &str) -> Vec<Dataset> {
+        let whole = r#"{"uuid": "u1", "version": "1.0.0", "status": 4, "schema": {"a": 1}}"#;
+        datasets(&format!(
+            r#"[{{"name": "a", "project": {{"name": "p", "namespace": {{"name": "n"}}}}, "versions": [{whole},
+                {{"uuid": "u2", "version": "1.0.1", "status": {status}, "schema": {schema}}}]}}]"#
+        ))
+    }
+
+    #[test]
+    fn an_unfinished_version_gets_its_schema_when_it_is_complete() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("db");
+        let schemas = || -> Vec<String> {
+            let tables = rusqlite::Connection::open(&file).expect("opened");
+            let sql = "SELECT schema FROM datasets_versions ORDER BY uuid";
+            let mut asked = tables.prepare(sql).expect("prepared");
+            let rows = asked.query_map([], |row| row.get(0)).expect("asked");
+            rows.map(|row| row.expect("a text")).collect()
+        };
+        for (status, schema, want) in [
+            (2, "{}", ""),
+            (4, r#"{"b":1}"#, r#"{"b":1}"#),
+            // A complete version is immutable.
+            (4, r#"{"c":1}"#, r#"{"b":1}"#),
+        ] {
+            let found = described(status, schema);
+            sync(&file, &found).expect("synced");
+            describe(&file, &found[0]).expect("described");
+            assert_eq!(schemas(), [r#"{"a":1}"#, want]);
+        }
     }
 }

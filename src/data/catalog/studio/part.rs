@@ -1,7 +1,7 @@
 //! One part of an export: Parquet within LZ4 frames, and its values as cells.
 //!
 //! DataChain's client reads parts with pandas and lets SQLite's adapters write the values; the cells here are those that it writes:
-//! times, which come as seconds, as text, lists as JSON, `sys__id` made anew.
+//! times, which come as seconds, as text, rounded to microseconds; lists as JSON that is equal in meaning; `sys__id` made anew.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,12 +27,12 @@ const RANDOM: &str = "sys__rand";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ColumnType,
 }
 
 /// The types of DataChain's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     Text,
     Bool,
     Int,
@@ -43,7 +43,7 @@ pub enum Kind {
     Bytes,
 }
 
-impl Kind {
+impl ColumnType {
     /// The type of a name in `schema`.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
@@ -103,7 +103,7 @@ pub fn columns(schema: &str) -> Result<Vec<Column>, String> {
                 let (name, kind) = (name.escape_debug(), kind.escape_debug());
                 format!("the type `{kind}` of the column `{name}` is not known")
             };
-            let kind = Kind::named(kind).ok_or_else(unknown)?;
+            let kind = ColumnType::named(kind).ok_or_else(unknown)?;
             Ok(Column { name, kind })
         })
         .collect()
@@ -166,18 +166,22 @@ fn unpacked(decoder: &mut impl Read, file: &mut impl io::Write, most: u64) -> Re
 }
 
 /// An unpacked part, whose columns are those of the schema.
-pub struct Part {
+pub struct PartFile {
     rows: Rows,
     /// For each column of the file, its place among the cells of a row; `None` if it is not needed.
     places: Vec<Option<usize>>,
     kinds: Vec<Column>,
 }
 
-impl Part {
+impl PartFile {
     /// # Errors
-    /// It is not Parquet; it has other columns than the schema.
+    /// It is not Parquet; it has other columns than the schema, or lists without the bytes for their values.
     pub fn open(file: File, columns: &[Column]) -> Result<Self, Wrong> {
         let rows = Rows::open(file)?;
+        if !rows.has_bounded_lists() {
+            let what = "its lists claim more values than its bytes can hold";
+            return Err(Wrong::Content(what.into()));
+        }
         let mut places = Vec::new();
         for name in rows.columns().map(|column| column.name()) {
             let place = match name {
@@ -198,6 +202,11 @@ impl Part {
             return Err(column(&columns[missing].name, "is missing"));
         }
         Ok(Self { rows, places, kinds: columns.to_vec() })
+    }
+
+    /// The number of rows that it claims.
+    pub fn count(&self) -> u64 {
+        self.rows.count()
     }
 
     /// Passes on the cells of every row in the order of the schema, then its random number.
@@ -246,32 +255,32 @@ fn random(field: &Field) -> OwnedCell {
 }
 
 /// The cell of a value; `None` if a column of this type cannot hold it.
-fn cell(field: Field, kind: Kind) -> Option<OwnedCell> {
+fn cell(field: Field, kind: ColumnType) -> Option<OwnedCell> {
     let text = |text: String| OwnedCell::Text(text.into_bytes());
     Some(match (kind, field) {
         (_, Field::Null) => OwnedCell::Null,
-        (Kind::Text | Kind::Json | Kind::List, Field::Str(found)) => text(found),
-        (Kind::Text | Kind::Json | Kind::List, Field::Bytes(bytes)) => {
+        (ColumnType::Text | ColumnType::Json | ColumnType::List, Field::Str(found)) => text(found),
+        (ColumnType::Text | ColumnType::Json | ColumnType::List, Field::Bytes(bytes)) => {
             OwnedCell::Text(std::str::from_utf8(bytes.data()).ok()?.as_bytes().to_vec())
         }
-        (Kind::Text, _) => return None,
-        (Kind::Bytes, Field::Bytes(bytes)) => OwnedCell::Blob(bytes.data().to_vec()),
-        (Kind::Bytes, Field::Str(found)) => OwnedCell::Blob(found.into_bytes()),
-        (Kind::Bytes, _) => return None,
-        (Kind::Bool | Kind::Int, Field::Bool(is)) => OwnedCell::Integer(is.into()),
-        (Kind::Bool, field) => match whole(&field)? {
+        (ColumnType::Text, _) => return None,
+        (ColumnType::Bytes, Field::Bytes(bytes)) => OwnedCell::Blob(bytes.data().to_vec()),
+        (ColumnType::Bytes, Field::Str(found)) => OwnedCell::Blob(found.into_bytes()),
+        (ColumnType::Bytes, _) => return None,
+        (ColumnType::Bool | ColumnType::Int, Field::Bool(is)) => OwnedCell::Integer(is.into()),
+        (ColumnType::Bool, field) => match whole(&field)? {
             n @ (0 | 1) => OwnedCell::Integer(n),
             _ => return None,
         },
-        (Kind::Int, field) => OwnedCell::Integer(whole(&field)?),
-        (Kind::Float, field) => real(&field)?,
-        (Kind::Time, field) => match seconds(&field)? {
+        (ColumnType::Int, field) => OwnedCell::Integer(whole(&field)?),
+        (ColumnType::Float, field) => real(&field)?,
+        (ColumnType::Time, field) => match seconds(&field)? {
             Some(time) => text(time.catalog()),
             None => OwnedCell::Null,
         },
-        (Kind::List, field @ Field::ListInternal(_)) => text(json(&field)),
-        (Kind::List, _) => return None,
-        (Kind::Json, field) => text(json(&field)),
+        (ColumnType::List, field @ Field::ListInternal(_)) => text(json(&field)),
+        (ColumnType::List, _) => return None,
+        (ColumnType::Json, field) => text(json(&field)),
     })
 }
 
@@ -436,25 +445,25 @@ mod tests {
         let text = |text: &str| Some(OwnedCell::Text(text.into()));
         let int = |n| Some(OwnedCell::Integer(n));
         let cases = [
-            (Kind::Text, Field::Str("a".into()), text("a")),
-            (Kind::Text, Field::Int(1), None),
-            (Kind::Int, Field::UInt(7), int(7)),
-            (Kind::Int, Field::ULong(u64::MAX), None),
-            (Kind::Int, Field::Double(3.0), int(3)),
-            (Kind::Int, Field::Double(3.5), None),
-            (Kind::Bool, Field::Bool(true), int(1)),
-            (Kind::Bool, Field::UByte(2), None),
-            (Kind::Float, Field::Double(f64::NAN), Some(OwnedCell::Null)),
-            (Kind::Float, Field::Int(2), Some(OwnedCell::Real(2.0))),
-            (Kind::Time, Field::UInt(1_704_164_645), text("2024-01-02 03:04:05")),
-            (Kind::Time, Field::Double(0.5), text("1970-01-01 00:00:00.500000")),
-            (Kind::Time, Field::TimestampMicros(1), text("1970-01-01 00:00:00.000001")),
-            (Kind::Time, Field::Long(i64::MAX), None),
-            (Kind::Time, Field::Double(f64::INFINITY), None),
-            (Kind::Time, Field::Null, Some(OwnedCell::Null)),
-            (Kind::Json, Field::Str("{}".into()), text("{}")),
-            (Kind::List, Field::Int(1), None),
-            (Kind::Bytes, Field::Str("x".into()), Some(OwnedCell::Blob(b"x".to_vec()))),
+            (ColumnType::Text, Field::Str("a".into()), text("a")),
+            (ColumnType::Text, Field::Int(1), None),
+            (ColumnType::Int, Field::UInt(7), int(7)),
+            (ColumnType::Int, Field::ULong(u64::MAX), None),
+            (ColumnType::Int, Field::Double(3.0), int(3)),
+            (ColumnType::Int, Field::Double(3.5), None),
+            (ColumnType::Bool, Field::Bool(true), int(1)),
+            (ColumnType::Bool, Field::UByte(2), None),
+            (ColumnType::Float, Field::Double(f64::NAN), Some(OwnedCell::Null)),
+            (ColumnType::Float, Field::Int(2), Some(OwnedCell::Real(2.0))),
+            (ColumnType::Time, Field::UInt(1_704_164_645), text("2024-01-02 03:04:05")),
+            (ColumnType::Time, Field::Double(0.5), text("1970-01-01 00:00:00.500000")),
+            (ColumnType::Time, Field::TimestampMicros(1), text("1970-01-01 00:00:00.000001")),
+            (ColumnType::Time, Field::Long(i64::MAX), None),
+            (ColumnType::Time, Field::Double(f64::INFINITY), None),
+            (ColumnType::Time, Field::Null, Some(OwnedCell::Null)),
+            (ColumnType::Json, Field::Str("{}".into()), text("{}")),
+            (ColumnType::List, Field::Int(1), None),
+            (ColumnType::Bytes, Field::Str("x".into()), Some(OwnedCell::Blob(b"x".to_vec()))),
         ];
         for (kind, field, want) in cases {
             assert_eq!(cell(field.clone(), kind), want, "{kind:?} {field:?}");
@@ -467,7 +476,7 @@ mod tests {
     fn a_schema_names_its_columns() {
         let schema = r#"{"sys__id": {"type": "UInt64"}, "a": {"type": "Array", "item_type": {"type": "Float"}}}"#;
         let found = columns(schema).expect("columns");
-        assert_eq!(found, [Column { name: "a".into(), kind: Kind::List }]);
+        assert_eq!(found, [Column { name: "a".into(), kind: ColumnType::List }]);
         for bad in ["[]", "", r#"{"a": {"type": "Point"}}"#, r#"{"a": 1}"#] {
             assert!(columns(bad).is_err(), "{bad}");
         }

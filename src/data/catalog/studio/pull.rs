@@ -4,28 +4,30 @@
 //! of their own, made aside and named with one rename when it is complete: nobody sees a half. One process at a time pulls a
 //! version, under a lock that dies with it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dcfs_core::cancel;
 use dcfs_core::cell::OwnedCell;
+use dcfs_core::hex::hex;
 use dcfs_core::name::DatasetName;
 use dcfs_core::provenance::Provenance;
 use dcfs_core::schema::Layout;
 use dcfs_disk::{private, regular};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::error::StudioError;
-use super::http::{self, Api, Failure};
-use super::part::{self, Column, Part, Wrong};
+use super::http::{self, Api, Failure, LinkAnswer};
+use super::part::{self, Column, PartFile, Wrong};
 use super::{Studio, folder};
 use crate::catalog::error::Error;
 use crate::catalog::split::error::line;
@@ -40,7 +42,7 @@ const AT_ONCE: usize = 5;
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(2);
 
-/// How often the status of an export is asked for, and how long an export may stand still.
+/// How often the status of an export is asked for, and how long an export may make no progress.
 const STATUS: Duration = Duration::from_secs(20);
 const STILL: Duration = Duration::from_secs(3600);
 
@@ -63,7 +65,7 @@ const NAME: &str = "rows";
 /// # Errors
 /// Errors of the server and of its store; parts that are not what the schema says; a full disk. Nothing of the version is to be
 /// seen then.
-pub(super) fn rows(
+pub(super) fn pull(
     studio: &Studio,
     of: &VersionInfo,
     dataset: &DatasetName,
@@ -76,10 +78,10 @@ pub(super) fn rows(
         let pull = Pull::new(studio, of, texts, &name)?;
         tracing::info!(version = %of, rows = of.rows, "pulling from Studio");
         let parts = pull.fetch(dataset)?;
-        pull.build(parts)?;
+        pull.write_catalog(parts)?;
         // Somebody may have removed the file alone.
         fs::remove_dir_all(&done).ok();
-        let placed = fs::rename(pull.building(), &done);
+        let placed = fs::rename(pull.drafts(), &done);
         placed.map_err(|cause| pull.disk(cause))?;
         fs::remove_dir_all(&pull.folder).ok();
         tracing::info!(version = %of, "pulled from Studio");
@@ -130,16 +132,55 @@ struct Pull<'s> {
 struct Parts {
     export: String,
     links: Vec<String>,
-    watch: Mutex<Watch>,
+    watch: Mutex<ExportWatch>,
     is_over: AtomicBool,
 }
 
 /// What is known of an export.
-struct Watch {
+struct ExportWatch {
+    /// When its status was last asked for.
     asked: Option<Instant>,
     done: Option<u64>,
-    /// When it last went on.
+    /// When it last made progress: a part arrived, or Studio finished one.
     moved: Instant,
+}
+
+impl Parts {
+    fn watch(&self) -> MutexGuard<'_, ExportWatch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is time to ask for the status. One thread at a time is told so.
+    fn is_due(&self) -> bool {
+        let mut watch = self.watch();
+        let is_due = watch.asked.is_none_or(|asked| asked.elapsed() >= http::hastened(STATUS));
+        if is_due {
+            watch.asked = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// What to do about a part that its store does not have.
+#[derive(Debug, PartialEq, Eq)]
+enum Missing {
+    /// It may still be written.
+    Wait,
+    /// The export makes no progress.
+    Stuck,
+    /// The export is complete without it.
+    Lost,
+}
+
+impl Missing {
+    /// Judges by the parts that Studio finished, of so many, and the time without any progress.
+    fn of(done: Option<u64>, count: u64, still: Duration) -> Self {
+        if still >= STILL {
+            return Self::Stuck;
+        }
+        let is_complete = done.is_some_and(|done| done >= count);
+        if is_complete && still >= http::hastened(COMPLETE) { Self::Lost } else { Self::Wait }
+    }
 }
 
 impl<'s> Pull<'s> {
@@ -161,13 +202,17 @@ impl<'s> Pull<'s> {
     /// Fetches the parts that are not there; how many there are.
     fn fetch(&self, dataset: &DatasetName) -> Result<usize, Error> {
         let export = self.api.export(dataset, &self.of.version.to_string())?;
-        let (export, links) = (export.id(), export.links());
-        if links.len() > MOST_PARTS || links.iter().any(|link| link.len() > LONGEST_LINK) {
-            let (server, why) = (self.api.server().to_owned(), "an export without bounds".into());
-            return Err(StudioError::Odd { server, why }.into());
+        let odd = |why: String| StudioError::Odd { server: self.api.server().to_owned(), why };
+        let (id, links) = (export.id(), export.links());
+        let export = id.ok_or_else(|| odd("an export without a number".into()))?;
+        if links.len() > MOST_PARTS {
+            return Err(odd(format!("an export of more than {MOST_PARTS} parts")).into());
         }
-        self.keep_parts_of(&export, links.len())?;
-        let watch = Watch { asked: None, done: None, moved: Instant::now() };
+        if links.iter().any(|link| link.len() > LONGEST_LINK) {
+            return Err(odd(format!("a link of more than {LONGEST_LINK} bytes")).into());
+        }
+        self.keep_parts_of(&export, &links)?;
+        let watch = ExportWatch { asked: None, done: None, moved: Instant::now() };
         let (watch, is_over) = (Mutex::new(watch), AtomicBool::new(false));
         let parts = Parts { export, links, watch, is_over };
         let next = AtomicUsize::new(0);
@@ -188,9 +233,10 @@ impl<'s> Pull<'s> {
             })
         };
         thread::scope(|scope| {
-            let threads = (0..AT_ONCE.min(parts.links.len())).map(|_| scope.spawn(work));
-            let threads: Vec<_> = threads.collect();
-            let mut all = Ok(());
+            // As many as the system gives.
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let threads: Vec<_> = (0..AT_ONCE.min(parts.links.len())).map_while(spawn).collect();
+            let mut all = if threads.is_empty() { work() } else { Ok(()) };
             for thread in threads {
                 let done = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
                 all = match (all, done) {
@@ -206,16 +252,18 @@ impl<'s> Pull<'s> {
     }
 
     /// Removes the parts of another export.
-    fn keep_parts_of(&self, export: &str, parts: usize) -> Result<(), Error> {
+    fn keep_parts_of(&self, export: &str, links: &[String]) -> Result<(), Error> {
         let note = self.folder.join("export");
-        let now = json!([export, parts]).to_string();
+        let now = json!([self.of.uuid, export, links.len(), hash_of(links)]).to_string();
         if regular::read_text(&note, 1 << 20).is_ok_and(|was| was == now) {
             return Ok(());
         }
         let made = (|| {
             fs::remove_dir_all(&self.folder)?;
-            fs::create_dir(&self.folder)?;
-            fs::write(&note, now)
+            private_folder(&self.folder)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            regular::open_with(&options, &note)?.write_all(now.as_bytes())
         })();
         Ok(made.map_err(|cause| self.disk(cause))?)
     }
@@ -264,14 +312,21 @@ impl<'s> Pull<'s> {
             options.read(true).write(true).create(true).truncate(true).mode(0o600);
             let mut file = regular::open_with(&options, &draft).map_err(Wrong::Disk)?;
             part::unpack(body, &mut file)?;
-            Part::open(file, &self.columns)?;
+            let rows = PartFile::open(file, &self.columns)?.count();
+            if let Some(all) = self.of.rows.filter(|all| *all < rows) {
+                let what = format!("it claims {rows} rows, but Studio counts {all} in all parts");
+                return Err(Wrong::Content(what));
+            }
             fs::rename(&draft, place).map_err(Wrong::Disk)
         })();
         if unpacked.is_err() {
             fs::remove_file(&draft).ok();
         }
         match unpacked {
-            Ok(()) => Ok(None),
+            Ok(()) => {
+                parts.watch().moved = Instant::now();
+                Ok(None)
+            }
             Err(Wrong::Broken(_)) if cancel::is_cancelled() => Err(self.cancelled()),
             Err(Wrong::Broken(what)) => Ok(Some(what)),
             Err(Wrong::Content(what)) => Err(self.content(number, count, what)),
@@ -286,74 +341,111 @@ impl<'s> Pull<'s> {
             if cancel::is_cancelled() || parts.is_over.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let is_complete = self.status(parts)?;
             match self.api.part(&parts.links[number])? {
-                http::Part::Body(body) => return Ok(Some(body)),
-                http::Part::NotYet if is_complete => {
-                    let what =
-                        "Studio says that the export is complete, and its store has not got it";
-                    return Err(Failure::Lasting(what.into()));
+                LinkAnswer::Body(body) => {
+                    parts.watch().moved = Instant::now();
+                    return Ok(Some(body));
                 }
-                http::Part::NotYet => thread::sleep(wait),
+                LinkAnswer::NotYet => self.check_progress(parts)?,
             }
+            thread::sleep(wait);
             wait = (wait * 2).min(LATER);
         }
     }
 
-    /// Asks how far the export is, now and then; whether it stands still though it is complete.
-    fn status(&self, parts: &Parts) -> Result<bool, Failure> {
-        let mut watch = parts.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        if watch.asked.is_none_or(|asked| asked.elapsed() >= STATUS) {
-            let asked = self.api.progress(&parts.export);
-            let found = asked.map_err(|error| match error.is_away() {
-                true => Failure::Passing(error.to_string()),
-                false => Failure::Lasting(error.to_string()),
-            })?;
-            watch.asked = Some(Instant::now());
-            if watch.done != found.files_done {
-                (watch.done, watch.moved) = (found.files_done, Instant::now());
+    /// Whether it is worth to wait for a part that is missing.
+    fn check_progress(&self, parts: &Parts) -> Result<(), Failure> {
+        if parts.is_due() {
+            self.ask_progress(parts).inspect_err(|_| parts.watch().asked = None)?;
+        }
+        let (done, moved) = {
+            let watch = parts.watch();
+            (watch.done, watch.moved)
+        };
+        let still = moved.elapsed();
+        match Missing::of(done, parts.links.len() as u64, still) {
+            Missing::Wait => Ok(()),
+            Missing::Stuck => {
+                let what =
+                    format!("its export has made no progress for {} seconds", still.as_secs());
+                Err(Failure::Lasting(what))
             }
-            if matches!(found.status.as_str(), "failed" | "removed") {
-                let what = format!(
-                    "Studio says that its export {}",
-                    match &*found.status {
-                        "failed" => "failed",
-                        _ => "was removed",
-                    }
-                );
-                return Err(Failure::Lasting(what));
+            Missing::Lost => {
+                let what = "Studio says that the export is complete, and its store has not got it";
+                Err(Failure::Lasting(what.into()))
             }
         }
-        let still = watch.moved.elapsed();
-        if still >= STILL {
-            let what = format!("its export stands still since {} seconds", still.as_secs());
-            return Err(Failure::Lasting(line(&what)));
+    }
+
+    /// Asks how far the export is.
+    fn ask_progress(&self, parts: &Parts) -> Result<(), Failure> {
+        let asked = self.api.progress(&parts.export);
+        let found = asked.map_err(|error| match error.is_away() {
+            true => Failure::Passing(error.to_string()),
+            false => Failure::Lasting(error.to_string()),
+        })?;
+        let failed = |what: &str| Failure::Lasting(format!("Studio says that its export {what}"));
+        match found.status.as_str() {
+            "failed" => return Err(failed("failed")),
+            "removed" => return Err(failed("was removed")),
+            _ => {}
         }
-        let count = parts.links.len() as u64;
-        Ok(watch.done.is_some_and(|done| done >= count) && still >= COMPLETE)
+        let mut watch = parts.watch();
+        if watch.done != found.files_done {
+            (watch.done, watch.moved) = (found.files_done, Instant::now());
+        }
+        Ok(())
     }
 
     /// Makes the catalog of the rows, aside.
-    fn build(&self, parts: usize) -> Result<(), Error> {
-        let building = self.building();
-        match fs::remove_dir_all(&building) {
+    fn write_catalog(&self, parts: usize) -> Result<(), Error> {
+        let drafts = self.drafts();
+        match fs::remove_dir_all(&drafts) {
             Err(cause) if cause.kind() != ErrorKind::NotFound => {
                 return Err(self.disk(cause).into());
             }
             _ => {}
         }
-        let built = self.built(&building.join("db"), parts);
-        if let Err(error) = &built {
-            fs::remove_dir_all(&building).ok();
+        private_folder(&drafts).map_err(|cause| self.disk(cause))?;
+        let counted = self.check_count(parts);
+        let written = counted.and_then(|()| self.write_rows(&drafts.join("db"), parts));
+        if let Err(error) = &written {
+            fs::remove_dir_all(&drafts).ok();
             // Parts that are wrong are not looked at again.
             if matches!(error, Error::Studio(StudioError::Part { .. } | StudioError::Rows { .. })) {
                 fs::remove_dir_all(&self.folder).ok();
             }
         }
-        built
+        written
     }
 
-    fn built(&self, file: &Path, parts: usize) -> Result<(), Error> {
+    /// Checks before anything is written that the parts do not claim more rows than the version has.
+    fn check_count(&self, parts: usize) -> Result<(), Error> {
+        let Some(wanted) = self.of.rows else { return Ok(()) };
+        let mut came: u64 = 0;
+        for number in 0..parts {
+            let opened = self.opened(number).map_err(|wrong| self.wrong(number, parts, wrong))?;
+            came = came.saturating_add(opened.count());
+        }
+        if came > wanted {
+            return Err(StudioError::Rows { of: self.of.to_string(), came, wanted }.into());
+        }
+        Ok(())
+    }
+
+    fn opened(&self, number: usize) -> Result<PartFile, Wrong> {
+        let file = regular::open(&self.place(number)).map_err(Wrong::Disk)?;
+        PartFile::open(file, &self.columns)
+    }
+
+    fn wrong(&self, number: usize, parts: usize, wrong: Wrong) -> StudioError {
+        match wrong {
+            Wrong::Disk(cause) => self.disk(cause),
+            Wrong::Content(what) | Wrong::Broken(what) => self.content(number, parts, what),
+        }
+    }
+
+    fn write_rows(&self, file: &Path, parts: usize) -> Result<(), Error> {
         let mut writer = Writer::open_or_create(file).map_err(Error::Caller)?;
         writer.in_order().map_err(Error::Caller)?;
         let mut stage = writer.stage(self.layout.clone()).map_err(Error::Caller)?;
@@ -361,9 +453,11 @@ impl<'s> Pull<'s> {
         let mut came: u64 = 0;
         for number in 0..parts {
             let read = (|| {
-                let opened = regular::open(&self.place(number)).map_err(Wrong::Disk)?;
-                Part::open(opened, &self.columns)?.each::<Ended>(&mut |cells| {
+                self.opened(number)?.each::<Ended>(&mut |cells| {
                     came += 1;
+                    if self.of.rows.is_some_and(|wanted| came > wanted) {
+                        return Err(Ended::TooMany(came));
+                    }
                     batch.add(cells, came);
                     if batch.is_full() {
                         cancel::check().map_err(|_| Ended::Cancelled)?;
@@ -374,9 +468,10 @@ impl<'s> Pull<'s> {
                 })
             })();
             read.map_err(|ended| match ended {
-                Ended::Part(Wrong::Disk(cause)) => self.disk(cause).into(),
-                Ended::Part(Wrong::Content(what) | Wrong::Broken(what)) => {
-                    self.content(number, parts, what).into()
+                Ended::Part(wrong) => self.wrong(number, parts, wrong).into(),
+                Ended::TooMany(came) => {
+                    let wanted = self.of.rows.unwrap_or_default();
+                    StudioError::Rows { of: self.of.to_string(), came, wanted }.into()
                 }
                 Ended::Cancelled => self.cancelled().into(),
                 Ended::Caller(error) => Error::Caller(error),
@@ -410,7 +505,8 @@ impl<'s> Pull<'s> {
         Ok(())
     }
 
-    fn building(&self) -> PathBuf {
+    /// The folder of a catalog that is being written.
+    fn drafts(&self) -> PathBuf {
         self.folder.join("building")
     }
 
@@ -431,9 +527,26 @@ impl<'s> Pull<'s> {
     }
 }
 
+/// A folder that only this user may enter, whatever the umask is.
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Tells exports apart: a hash of the links without what signs them, which is new with each answer.
+fn hash_of(links: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for link in links {
+        hash.update(link.split('?').next().unwrap_or_default());
+        hash.update("\n");
+    }
+    hex(&hash.finalize()[..16])
+}
+
 /// Why rows of a part were not all handed over.
 enum Ended {
     Part(Wrong),
+    /// There are more than Studio counts.
+    TooMany(u64),
     Cancelled,
     Caller(dcfs_core::error::Error),
 }
@@ -471,5 +584,36 @@ impl Batch {
 
     fn is_full(&self) -> bool {
         self.rows.len() >= ROWS || self.bytes >= BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_part_is_waited_for_while_its_export_makes_progress() {
+        let almost = |wait: Duration| wait - Duration::from_millis(1);
+        for (done, still, want) in [
+            (None, Duration::ZERO, Missing::Wait),
+            (Some(2), almost(STILL), Missing::Wait),
+            (Some(2), STILL, Missing::Stuck),
+            (None, STILL, Missing::Stuck),
+            (Some(3), almost(COMPLETE), Missing::Wait),
+            (Some(3), COMPLETE, Missing::Lost),
+            (Some(9), COMPLETE, Missing::Lost),
+            (Some(3), STILL, Missing::Stuck),
+        ] {
+            assert_eq!(Missing::of(done, 3, still), want, "{done:?} {still:?}");
+        }
+    }
+
+    #[test]
+    fn an_export_is_its_links_without_their_signatures() {
+        let links = |texts: [&str; 2]| hash_of(&texts.map(str::to_owned));
+        let first = links(["https://s/1?a=b", "https://s/2?a=b"]);
+        assert_eq!(links(["https://s/1?c", "https://s/2"]), first);
+        assert_ne!(links(["https://s/2?a=b", "https://s/1?a=b"]), first);
+        assert_ne!(links(["https://s/1https://s/2", ""]), first);
     }
 }

@@ -57,7 +57,7 @@ impl Rows {
         let file = folder.join(folder::of_version(&of.uuid)).join("db");
         let file = match file.exists() {
             true => file,
-            false => pull::rows(&self.studio, of, &dataset, self.studio.described(of)?)?,
+            false => pull::pull(&self.studio, of, &dataset, self.studio.described(of)?)?,
         };
         let pool = Arc::new(Pool::open(file)?);
         let all = pool.read(|tables| versions::every(tables))?;

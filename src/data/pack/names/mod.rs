@@ -20,7 +20,6 @@ mod top;
 mod walk;
 pub mod write;
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
@@ -36,6 +35,7 @@ use dcfs_core::tree::key::{self, SEPARATOR};
 
 pub use self::fetch::{hurried, may_wait};
 pub use self::walk::Walk;
+pub use super::shared::PIECE;
 
 /// Changes whenever the form of blocks changes.
 pub const FORMAT: u32 = 1;
@@ -46,21 +46,50 @@ pub const BLOCKS: &str = "names.blocks";
 /// The file that says where they are.
 pub const TOP: &str = "names.top";
 
-/// The length of shared pieces.
-pub const PIECE: u64 = super::shared::PIECE;
-
-/// Keys of directories kept in memory, so that a look-up in one reads only the block of the name.
-const DIRECTORIES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// Memory for keys of directories of one version, in bytes.
+const DIRECTORIES: usize = 1 << 20;
 
 /// Column, depth, first entry.
 type DirNumber = (u16, u16, u32);
+
+/// The keys of directories, with a separator after them, so that a look-up in one reads only the block
+/// of the name. The least recently used are dropped.
+#[derive(Debug)]
+struct Directories {
+    keys: LruCache<DirNumber, Arc<[u8]>>,
+    weight: usize,
+}
+
+impl Default for Directories {
+    fn default() -> Self {
+        Self { keys: LruCache::unbounded(), weight: 0 }
+    }
+}
+
+impl Directories {
+    fn get(&mut self, dir: DirNumber) -> Option<Arc<[u8]>> {
+        self.keys.get(&dir).cloned()
+    }
+
+    fn put(&mut self, dir: DirNumber, key: Arc<[u8]>) {
+        // An entry of the map takes about as much again as a short key.
+        let weigh = |key: &[u8]| key.len() + 64;
+        self.weight += weigh(&key);
+        if let Some(before) = self.keys.put(dir, key) {
+            self.weight -= weigh(&before);
+        }
+        while self.weight > DIRECTORIES && self.keys.len() > 1 {
+            let Some((_, dropped)) = self.keys.pop_lru() else { break };
+            self.weight -= weigh(&dropped);
+        }
+    }
+}
 
 /// The names of a version, in blocks. Entries are numbered from 0 in each column.
 #[derive(Debug)]
 pub struct Names {
     shelf: Shelf,
-    /// The keys of directories, with a separator after them.
-    directories: Mutex<LruCache<DirNumber, Arc<[u8]>>>,
+    directories: Mutex<Directories>,
 }
 
 /// A block of entries, and the first of them.
@@ -89,7 +118,7 @@ fn gone(what: &'static str, number: u32) -> PackError {
 
 impl Names {
     fn new(shelf: Shelf) -> Self {
-        Self { shelf, directories: Mutex::new(LruCache::new(DIRECTORIES)) }
+        Self { shelf, directories: Mutex::default() }
     }
 
     /// Whether the blocks proved not to be what the catalog says.
@@ -172,8 +201,8 @@ impl Names {
             self.column(column)?;
             return if first == 0 { Ok(Arc::default()) } else { Err(no_dir()) };
         }
-        if let Some(key) = self.directories().get(&dir) {
-            return Ok(key.clone());
+        if let Some(key) = self.directories().get(dir) {
+            return Ok(key);
         }
         let (block, page) = self.page_of(column, first)?;
         let (own, at) = (page.block()?, page.at(first));
@@ -188,7 +217,7 @@ impl Names {
         Ok(key)
     }
 
-    fn directories(&self) -> std::sync::MutexGuard<'_, LruCache<DirNumber, Arc<[u8]>>> {
+    fn directories(&self) -> std::sync::MutexGuard<'_, Directories> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -257,11 +286,13 @@ impl Names {
     /// The first entry of the directory of this depth that contains an entry; `None` if the entry is
     /// not that deep.
     pub fn ancestor(&self, column: u16, entry: u32, depth: u16) -> Result<Option<u32>, PackError> {
-        if entry >= self.column(column)?.entries {
-            return Err(gone("entry", entry));
-        }
+        let entries = self.column(column)?.entries;
+        // The root is there even if nothing is in it.
         if depth == 0 {
             return Ok(Some(0));
+        }
+        if entry >= entries {
+            return Err(gone("entry", entry));
         }
         if let Some(first) = self.ancestor_in_block(column, entry, depth)? {
             return Ok(Some(first));

@@ -1,9 +1,10 @@
 //! A version's names on another host, and the whole pack for what they cannot answer.
 
-use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use dcfs_core::schema::FileColumn;
 /// What the name of the folder of a version's names ends with, after that of its pack.
 pub const ENDING: &str = ".names";
 
-/// How often one who waits for the pack looks whether somebody still waits for the answer.
+/// Interval between checks for cancellation while waiting for the pack.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Obtains the whole pack.
@@ -39,11 +40,15 @@ pub struct Remote {
 /// The pack, obtained at most once, on a thread of its own.
 struct Whole {
     pack: OnceLock<Arc<Pack>>,
-    open: Box<Opener>,
+    open: Arc<Opener>,
     state: Mutex<State>,
     changed: Condvar,
     /// The files that it should have.
     files: Sums,
+    /// Whether it was obtained and has others.
+    is_other: AtomicBool,
+    /// Where the names come from; `None` if from a folder of this machine.
+    shared: Option<Shared>,
 }
 
 #[derive(Default)]
@@ -60,11 +65,20 @@ impl Remote {
         self.whole.pack.get()
     }
 
+    /// Whether the pack turned out to number entries in another way, so that what was answered from
+    /// names cannot be continued.
+    pub fn is_of_another(&self) -> bool {
+        self.whole.is_other.load(Ordering::Relaxed)
+    }
+
     /// The pack, obtained now if it was not before; then it answers all questions. Waits.
     ///
     /// # Errors
     /// Errors of obtaining it; the next caller tries again.
     pub fn whole(&self) -> Result<&Arc<Pack>> {
+        if let Some(pack) = self.ready() {
+            return Ok(pack);
+        }
         super::may_wait()?;
         let mut state = self.whole.lock();
         let failures = state.failures;
@@ -78,9 +92,9 @@ impl Remote {
             }
             if !state.is_opening {
                 state.is_opening = true;
-                let whole = self.whole.clone();
+                let (whole, is_refused) = (self.whole.clone(), self.names.is_refused());
                 let thread = std::thread::Builder::new().name("dcfs-pack".into());
-                if let Err(error) = thread.spawn(move || whole.obtain()) {
+                if let Err(error) = thread.spawn(move || whole.obtain(is_refused)) {
                     state.is_opening = false;
                     return Err(PackError::Thread(error.to_string()).into());
                 }
@@ -97,15 +111,21 @@ impl Whole {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn obtain(&self) {
+    /// Obtains it; `is_refused` if the names were not what they should be. Whatever happens, those who
+    /// wait are told.
+    fn obtain(&self, is_refused: bool) {
         tracing::info!("the whole pack is needed");
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.open)()));
+        let open = || -> Result<Arc<Pack>> {
+            let pack = (self.open)()?;
+            self.check_ours(&pack)?;
+            Ok(Arc::new(pack))
+        };
+        let opened = catch_unwind(AssertUnwindSafe(open));
         let opened = opened.unwrap_or_else(|_| Err(Error::new(Kind::Broken, "a panic")));
-        let opened = opened.and_then(|pack| self.is_ours(&pack).map(|()| pack));
         let mut state = self.lock();
         state.is_opening = false;
         match opened {
-            Ok(pack) => drop(self.pack.set(Arc::new(pack))),
+            Ok(pack) => drop(self.pack.set(pack)),
             Err(error) => {
                 tracing::warn!(%error, "no whole pack");
                 state.failures += 1;
@@ -113,14 +133,19 @@ impl Whole {
             }
         }
         self.changed.notify_all();
+        drop(state);
+        if let (Some(pack), Some(shared), true) = (self.pack.get(), &self.shared, is_refused) {
+            mend_later(shared, pack.folder());
+        }
     }
 
     /// Checks that entries have the same numbers in both.
-    fn is_ours(&self, pack: &Pack) -> Result<()> {
-        match Manifest::read(pack.folder())?.files == self.files {
-            true => Ok(()),
-            false => Err(PackError::damaged("its names were shared for another pack").into()),
+    fn check_ours(&self, pack: &Pack) -> Result<()> {
+        if Manifest::read(pack.folder())?.files == self.files {
+            return Ok(());
         }
+        self.is_other.store(true, Ordering::Relaxed);
+        Err(PackError::damaged("its names were shared for another pack").into())
     }
 }
 
@@ -141,11 +166,15 @@ pub struct Asked<'a> {
     pub limits: Limits,
 }
 
-/// Opens the names that another host shared for a version; `None` if there are none, if they cannot be
-/// used, or if the whole pack is here. `whole` obtains that.
+/// Opens the names that another host shared for a version; `None` if there are none, or if the whole
+/// pack is here. `whole` obtains that.
+///
+/// A shared folder is a cache: if the names cannot be opened, because they are damaged or because the
+/// folder is away, the host does without them and the answer is the whole pack. Names that are open
+/// already do not: there a folder that is away is an error, and a damaged block takes the whole pack.
 ///
 /// # Errors
-/// The cache directory cannot be written to.
+/// The cache directory cannot be written to; errors of obtaining the whole pack.
 pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Result<Option<Pack>> {
     let name = shared::of_names(asked.pack);
     if !shared.splits(asked.rows) || asked.packs.join(asked.pack).exists() || !shared.has(&name) {
@@ -154,13 +183,18 @@ pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Re
     private::folder(asked.packs).map_err(PackError::from)?;
     let home = asked.packs.join(format!("{}{ENDING}", asked.pack));
     private::folder(&home).map_err(PackError::from)?;
-    let opened = pieces(shared, &name, &home)
-        .and_then(|blocks| open_in(&home, asked.columns, asked.limits, blocks, whole));
+    let whole: Arc<Opener> = whole.into();
+    let opened = pieces(shared, &name, &home).and_then(|blocks| {
+        let obtained = (whole.clone(), Some(shared.clone()));
+        open_in(&home, asked.columns, asked.limits, blocks, obtained)
+    });
     match opened {
         Ok(pack) => Ok(Some(Pack { shared: Some(shared.clone()), ..pack })),
         Err(error) => {
             tracing::warn!(name, %error, "shared names cannot be used; the whole pack is");
-            Ok(None)
+            let pack = whole()?;
+            mend_later(shared, pack.folder());
+            Ok(Some(pack))
         }
     }
 }
@@ -174,13 +208,14 @@ fn pieces(shared: &Shared, name: &str, home: &Path) -> Result<(u64, Box<dyn Sour
     Ok((pieces.length(), Box::new(pieces)))
 }
 
-/// Opens the names in the folder `home`, with blocks of a source of so many bytes.
+/// Opens the names in the folder `home`, with blocks of a source of so many bytes. The last argument
+/// obtains the whole pack, and says where the names are shared.
 fn open_in(
     home: &Path,
     columns: &[FileColumn],
     limits: Limits,
     (length, source): (u64, Box<dyn Source>),
-    whole: Box<Opener>,
+    (open, shared): (Arc<Opener>, Option<Shared>),
 ) -> Result<Pack> {
     let manifest = Manifest::read(home)?;
     let top = write::read_top(home, length)?;
@@ -190,10 +225,12 @@ fn open_in(
     }
     let whole = Arc::new(Whole {
         pack: OnceLock::new(),
-        open: whole,
+        open,
         state: Mutex::default(),
         changed: Condvar::new(),
         files: manifest.files.clone(),
+        is_other: AtomicBool::new(false),
+        shared,
     });
     let names = Names::new(Shelf::new(top, source, home));
     Ok(open::named(home, &manifest, columns, limits, Remote { names, whole })?)
@@ -217,7 +254,7 @@ pub fn open_here(
     let path = home.join(BLOCKS);
     let file = dcfs_disk::regular::open(&path).map_err(PackError::read(&path))?;
     let length = file.metadata().map_err(PackError::read(&path))?.len();
-    open_in(home, columns, limits, (length, Box::new(Here(file))), whole)
+    open_in(home, columns, limits, (length, Box::new(Here(file))), (whole.into(), None))
 }
 
 /// A file of blocks on this machine.
@@ -246,7 +283,8 @@ impl Source for Pieces {
     }
 }
 
-/// Shares the names of the pack in `folder`, unless they are shared or the version is too small.
+/// Shares the names of the pack in `folder`, unless they are shared or the version is too small. Reads
+/// what is shared, to see whether it is intact.
 ///
 /// # Errors
 /// Errors of the shared folder, the catalog and the disk; a damaged pack.
@@ -257,14 +295,29 @@ pub fn share(shared: &Shared, folder: &Path) -> Result<Written> {
     }
     let pack = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = shared::of_names(&pack);
-    if shared.is_whole(&name)? {
+    if shared.is_intact(&name)? {
         return Ok(Written::default());
     }
     let beside = folder.with_file_name(format!("{pack}{ENDING}"));
     let staging = Staging::create(&beside)?;
     let sums = write::split(folder, staging.path(), write::PER_BLOCK)?;
-    let written = shared.share(&name, staging.path(), &sums);
-    // The file of blocks is large, and of no use where the pack is.
-    let _ = fs::remove_file(staging.path().join(BLOCKS));
-    written
+    shared.share(&name, staging.path(), &sums)
+}
+
+/// Shares the names of the pack in `folder` again, on a thread of its own, if this host may write and
+/// they are damaged.
+fn mend_later(shared: &Shared, folder: &Path) {
+    if !shared.may_write() {
+        return;
+    }
+    let (shared, folder) = (shared.clone(), folder.to_path_buf());
+    let work = move || match share(&shared, &folder) {
+        Ok(Written { objects: 0, .. }) => {}
+        Ok(Written { objects, bytes }) => tracing::info!(objects, bytes, "mended shared names"),
+        Err(error) => tracing::warn!(%error, "shared names could not be mended"),
+    };
+    let started = std::thread::Builder::new().name("dcfs-share".into()).spawn(work);
+    if let Err(error) = started {
+        tracing::warn!(%error, "shared names could not be mended");
+    }
 }

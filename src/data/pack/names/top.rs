@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec::{Bytes, common, odd, put, squeeze, unsqueezed};
 use crate::pack::error::PackError;
+use dcfs_core::error::{Error, Kind};
 use dcfs_core::tree::{DEEPEST, key};
 
 /// The first bytes, before what is compressed.
@@ -72,12 +73,27 @@ impl ColumnTop {
     }
 
     /// Adds the next block of entries.
-    pub fn push(&mut self, start: u32, shared: usize, first: &[u8], spot: Spot) {
+    ///
+    /// # Errors
+    /// The first keys of all blocks together take more than 4 GiB.
+    pub fn push(
+        &mut self,
+        start: u32,
+        shared: usize,
+        first: &[u8],
+        spot: Spot,
+    ) -> Result<(), PackError> {
+        let end = u32::try_from(self.keys.len() + first.len());
+        let end = end.map_err(|_| {
+            let why = "the first names of its blocks take more than 4 GiB";
+            PackError::Other(Error::new(Kind::Full, why))
+        })?;
         self.starts.push(start);
         self.shared.push(u16::try_from(shared).unwrap_or(u16::MAX));
         self.keys.extend_from_slice(first);
-        self.ends.push(self.keys.len() as u32);
+        self.ends.push(end);
         self.spots.push(spot);
+        Ok(())
     }
 
     /// The first key of a block.
@@ -180,7 +196,7 @@ impl ColumnTop {
             if key <= last {
                 return Err(odd());
             }
-            this.push(start, shared, &key, spots.read(bytes)?);
+            this.push(start, shared, &key, spots.read(bytes)?)?;
             start = start.checked_add(count).ok_or_else(odd)?;
             last = key;
         }
@@ -290,9 +306,11 @@ mod tests {
 
     fn top() -> Top {
         let mut one = ColumnTop::new(2500);
-        one.push(0, 0, b"a\0x", spot(0));
-        one.push(1024, 1, b"b\0x", spot(40));
-        one.push(2048, 0, b"b\0z", spot(10));
+        let blocks: [(u32, usize, &[u8], u64); 3] =
+            [(0, 0, b"a\0x", 0), (1024, 1, b"b\0x", 40), (2048, 0, b"b\0z", 10)];
+        for (start, shared, first, at) in blocks {
+            one.push(start, shared, first, spot(at)).expect("few");
+        }
         let level = |first, end, at| LevelTop { first, end, count: 3, spot: spot(at) };
         one.levels = vec![vec![level(0, 1200, 20), level(1300, 2500, 30)], vec![]];
         Top { columns: vec![one, ColumnTop::default()] }

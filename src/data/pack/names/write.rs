@@ -138,7 +138,7 @@ fn column(
         writer.push(key, reader.raw(entry)?, reader.ordinals(entry)?);
         if writer.is_full(per_block) {
             let spot = blocks.put(std::mem::take(&mut writer).finish())?;
-            top.push(begun.0, begun.1, &begun.2, spot);
+            top.push(begun.0, begun.1, &begun.2, spot)?;
             cancel::check().map_err(PackError::Other)?;
         }
         last.clear();
@@ -147,7 +147,7 @@ fn column(
     }
     if writer.count() > 0 {
         let spot = blocks.put(writer.finish())?;
-        top.push(begun.0, begun.1, &begun.2, spot);
+        top.push(begun.0, begun.1, &begun.2, spot)?;
     }
     levels.close(0, entry, blocks)?;
     while let Some((depth, _)) = levels.writers.first_key_value() {

@@ -17,6 +17,7 @@ use super::Shared;
 use crate::catalog::{Digest, SharedName};
 use crate::pack::error::PackError;
 use crate::pack::output::Sums;
+use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Seen;
 
@@ -88,15 +89,39 @@ impl Shared {
     /// # Errors
     /// Errors of the folder.
     pub fn is_whole(&self, name: &str) -> Result<bool> {
-        let Some(digest) = self.digest(name) else { return Ok(false) };
+        Ok(self.listed(name)?.is_some())
+    }
+
+    /// Whether the bundle shared as `name` is complete, and every piece what the list says. Reads all
+    /// of it.
+    ///
+    /// # Errors
+    /// Errors of the folder.
+    pub fn is_intact(&self, name: &str) -> Result<bool> {
+        // Lengths first: an object that is too long is an error of the folder.
+        let Some(bundle) = self.listed(name)? else { return Ok(false) };
+        for (digest, length) in bundle.files.iter().flat_map(Part::pieces) {
+            cancel::check()?;
+            let seen = self.tier.ask(|objects| objects.get(&self.key(digest), length))?;
+            if seen.is_none_or(|seen| Digest::from(Sha256::digest(&seen.bytes)) != *digest) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The list shared as `name`, if it is intact and all its pieces are there in full length.
+    fn listed(&self, name: &str) -> Result<Option<Bundle>> {
+        let Some(digest) = self.digest(name) else { return Ok(None) };
         let seen = self.tier.ask(|objects| objects.get(&self.key(&digest), LONGEST))?;
         let whole = |seen: &Seen| Digest::from(Sha256::digest(&seen.bytes)) == digest;
         let bundle = seen.filter(whole).and_then(|seen| read(&seen.bytes, name).ok());
-        let Some(bundle) = bundle else { return Ok(false) };
+        let Some(bundle) = bundle else { return Ok(None) };
         let listed = self.tier.ask(|objects| objects.list(&format!("{}/", self.home)))?;
         let there: HashMap<String, u64> = listed.into_iter().map(|o| (o.key, o.size)).collect();
         let has = |(digest, length)| there.get(&self.key(digest)) == Some(&length);
-        Ok(bundle.files.iter().flat_map(Part::pieces).all(has))
+        let is_whole = bundle.files.iter().flat_map(Part::pieces).all(has);
+        Ok(is_whole.then_some(bundle))
     }
 
     /// Fetches the files shared as `name` into the folder `into`; `false` if there are none, or

@@ -44,9 +44,11 @@ pub fn of_pack(pack: &str) -> String {
     format!("pack/{}/{pack}", super::manifest::FORMAT)
 }
 
-/// The name that the names of a pack are shared under, in blocks.
+/// The name that the names of a pack are shared under, in blocks. They come with the manifest of the
+/// pack, so both formats are in it.
 pub fn of_names(pack: &str) -> String {
-    format!("names/{}/{pack}", super::names::FORMAT)
+    let (names, manifest) = (super::names::FORMAT, super::manifest::FORMAT);
+    format!("names/{names}.{manifest}/{pack}")
 }
 
 /// The name that a packed column is shared under, by its pack and its folder there.

@@ -18,7 +18,10 @@ use dcfs_core::error::{Error, Kind, Result};
 const LIST: &str = "bundle.json";
 
 /// The list of files of a bundle, checked against the catalog.
-pub struct List(Bundle);
+pub struct List {
+    bundle: Bundle,
+    digest: Digest,
+}
 
 impl Shared {
     /// The list of the bundle shared as `name`, from the folder `home` if it is kept there, else
@@ -39,10 +42,13 @@ impl Shared {
                 bytes
             }
         };
-        bundle::read(&bytes, name).map(List)
+        Ok(List { bundle: bundle::read(&bytes, name)?, digest })
     }
 
     /// A range of an object; `None` if it does not exist there.
+    ///
+    /// A failure does not count for [`super::Tier::ask`], by which a host that can do without the folder
+    /// leaves it alone for half a minute: who reads ranges cannot, and has an interval of its own.
     fn range(&self, digest: &Digest, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
         let found = self.tier.objects.get_range(&self.key(digest), at..at + length)?;
         if let Some(bytes) = &found {
@@ -52,11 +58,18 @@ impl Shared {
         }
         Ok(found)
     }
+
+    /// Whether an object can be read: then one that is denied is only missing, because without
+    /// permission to list a bucket S3 answers 403 for a key that does not exist.
+    fn can_read(&self, digest: &Digest) -> bool {
+        let first = self.tier.objects.get_range(&self.key(digest), 0..1);
+        first.is_ok_and(|byte| byte.is_some())
+    }
 }
 
 impl List {
     fn part(&self, file: &str) -> Result<&Part> {
-        let part = self.0.files.iter().find(|part| part.name == file);
+        let part = self.bundle.files.iter().find(|part| part.name == file);
         part.ok_or_else(|| Error::new(Kind::Broken, format!("no `{file}` is shared")))
     }
 
@@ -83,7 +96,7 @@ impl List {
     pub fn pieces(&self, shared: &Shared, file: &str) -> Result<Pieces> {
         let part = self.part(file)?;
         let digests = part.pieces.clone();
-        Ok(Pieces { shared: shared.clone(), length: part.length, digests })
+        Ok(Pieces { shared: shared.clone(), length: part.length, digests, list: self.digest })
     }
 }
 
@@ -97,6 +110,9 @@ fn is_of(part: &Part, bytes: &[u8]) -> bool {
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let draft = sibling(path, "building");
     let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
     Ok(written.map_err(PackError::write(path))?)
 }
 
@@ -105,6 +121,8 @@ pub struct Pieces {
     shared: Shared,
     length: u64,
     digests: Vec<Digest>,
+    /// The list that names them.
+    list: Digest,
 }
 
 impl Pieces {
@@ -120,7 +138,10 @@ impl Pieces {
     pub fn range(&self, at: u64, length: u64) -> Result<Vec<u8>> {
         let gone = || Error::new(Kind::Stale, "a shared object is gone or cut short");
         let piece = usize::try_from(at / PIECE).ok().and_then(|piece| self.digests.get(piece));
-        let found = self.shared.range(piece.ok_or_else(gone)?, at % PIECE, length)?;
+        let found = match self.shared.range(piece.ok_or_else(gone)?, at % PIECE, length) {
+            Err(error) if error.kind() == Kind::Denied && self.shared.can_read(&self.list) => None,
+            found => found?,
+        };
         found.filter(|bytes| bytes.len() as u64 == length).ok_or_else(gone)
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -22,8 +22,8 @@ use dcfs_core::shared;
 /// The folder of sealed objects. Changes whenever their form does.
 pub(super) const HOME: &str = "objects-v1/";
 
-/// Under which the catalog keeps the secret, among the digests of versions: no version has this uuid.
-const SECRET: (&str, &str) = ("objects", "secret");
+/// Among the digests of versions, the catalog keeps the secret under this uuid, which no version has, and this name.
+pub(super) const SECRET: (&str, &str) = ("objects", "secret");
 
 /// Length of a seal in bytes; the object follows it.
 const SEAL: usize = 32;
@@ -39,7 +39,7 @@ pub struct Small {
 }
 
 /// The secret of the catalog, once it is known; before, when it was last looked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 struct Secret {
     known: Option<Digest>,
     looked: Option<Instant>,
@@ -57,59 +57,60 @@ impl Small {
         Arc::new(Self { tier, secret: Mutex::default(), writer: OnceLock::new() })
     }
 
-    /// The secret, made if there is none and this host may share.
+    /// The secret, made if there is none and this host may share. `None` as well while another thread looks for it, which
+    /// may take as long as the catalog does.
     fn secret(&self) -> Option<Digest> {
-        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secret = match self.secret.try_lock() {
+            Ok(secret) => secret,
+            Err(TryLockError::Poisoned(secret)) => secret.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         let is_due = secret.looked.is_none_or(|looked| looked.elapsed() >= AWAY);
         if secret.known.is_none() && is_due {
-            *secret = Secret { known: self.look(), looked: Some(Instant::now()) };
+            let known = self.look().unwrap_or_else(|error| {
+                tracing::warn!(%error, "no secret for small objects, so none is shared");
+                None
+            });
+            *secret = Secret { known, looked: Some(Instant::now()) };
         }
         secret.known
     }
 
-    fn look(&self) -> Option<Digest> {
-        let (uuid, name) = SECRET;
-        let found = self.tier.catalog.shared(uuid, name);
-        let secret = match found {
-            Ok(None) if self.tier.may_write() => made(self.tier.catalog.path()).map(Some),
-            found => found,
-        };
-        secret.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the catalog keeps no secret for small objects, so none is shared");
-            None
-        })
+    /// The same for a command, which waits for it.
+    fn needed(&self) -> Result<Digest> {
+        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        if secret.known.is_none() {
+            *secret = Secret { known: self.look()?, looked: Some(Instant::now()) };
+        }
+        secret.known.ok_or_else(super::unwritable)
     }
 
-    /// Checks that this host may seal objects.
-    ///
-    /// # Errors
-    /// The catalog cannot be written, and nobody who could has sealed any.
-    pub fn check_writable(&self) -> Result<()> {
-        match self.secret() {
-            Some(_) => Ok(()),
-            None => Err(super::unwritable()),
+    fn look(&self) -> Result<Option<Digest>> {
+        let (uuid, name) = SECRET;
+        match self.tier.catalog.shared(uuid, name)? {
+            None if self.tier.may_write() => made(self.tier.catalog.path()).map(Some),
+            found => Ok(found),
         }
     }
 
     /// Writes an object, and waits until it is there.
     ///
     /// # Errors
-    /// Errors of the folder; as [`Small::check_writable`].
+    /// Errors of the folder; a catalog that has no secret and cannot be written.
     pub fn put(&self, key: &[u8; 16], bytes: &[u8]) -> Result<()> {
-        let secret = self.secret().ok_or_else(super::unwritable)?;
+        let secret = self.needed()?;
         self.tier.put(place(&secret, key), sealed(&secret, key, bytes))
     }
 
     /// The keys of all objects of this catalog.
     ///
     /// # Errors
-    /// Errors of the folder; as [`Small::check_writable`].
+    /// As [`Small::put`].
     pub fn keys(&self) -> Result<HashSet<[u8; 16]>> {
-        let home = home(&self.secret().ok_or_else(super::unwritable)?);
+        let home = home(&self.needed()?);
         let mut keys = HashSet::new();
-        // A part at a time: a listing takes more memory than its keys.
-        for part in 0..=u8::MAX {
-            let listed = self.tier.ask(|objects| objects.list(&format!("{home}{part:02x}/")))?;
+        for part in parts(&home) {
+            let listed = self.tier.ask(|objects| objects.list(&part))?;
             let names = listed.iter().filter_map(|listed| listed.key.strip_prefix(&home));
             keys.extend(names.filter_map(key));
         }
@@ -128,9 +129,11 @@ fn made(catalog: &std::path::Path) -> Result<Digest> {
 impl shared::Small for Small {
     fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>> {
         let secret = self.secret()?;
-        let most = SEAL as u64 + size;
-        let found = self.tier.ask(|objects| objects.get(&place(&secret, key), most)).ok()??;
-        let opened = opened(&secret, key, found.bytes).filter(|bytes| bytes.len() as u64 == size);
+        // A range: an object of another length is no error of the folder.
+        let sealed = 0..SEAL as u64 + size;
+        let place = place(&secret, key);
+        let found = self.tier.ask(|objects| objects.get_range(&place, sealed)).ok()??;
+        let opened = opened(&secret, key, found);
         match opened {
             Some(_) => self.tier.counts.fetched(size),
             None => self.tier.counts.refused(),
@@ -145,6 +148,14 @@ impl shared::Small for Small {
         if let Err(TrySendError::Full(object)) = writer.try_send(object) {
             tracing::debug!(key = object.key, "not shared: too many objects wait");
         }
+    }
+}
+
+impl Tier {
+    /// The folder of the small objects of this catalog; `None` if it never had any.
+    pub(super) fn home_of_small(&self) -> Result<Option<String>> {
+        let (uuid, name) = SECRET;
+        Ok(self.catalog.shared(uuid, name)?.map(|secret| home(&secret)))
     }
 }
 
@@ -170,6 +181,11 @@ fn start(tier: &Arc<Tier>) -> SyncSender<Sealed> {
 fn home(secret: &Digest) -> String {
     let name = Sha256::new().chain_update(HOME).chain_update(secret).finalize();
     format!("{HOME}{}/", hex(&name[..8]))
+}
+
+/// The folders of a folder of [`home`]: a listing of all at once takes more memory than what is made of it.
+pub(super) fn parts(home: &str) -> impl Iterator<Item = String> {
+    (0..=u8::MAX).map(move |part| format!("{home}{part:02x}/"))
 }
 
 fn place(secret: &Digest, key: &[u8; 16]) -> String {

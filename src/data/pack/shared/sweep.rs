@@ -75,6 +75,10 @@ impl Tier {
         let name = |uuid: &str| plain_name(uuid);
         let mut shared: BTreeMap<String, Vec<SharedName>> = BTreeMap::new();
         for each in self.catalog.all_shared()? {
+            // A secret is no version that was removed.
+            if each.uuid == small::SECRET.0 {
+                continue;
+            }
             shared.entry(name(&each.uuid)).or_default().push(each);
         }
         let shown = versions.iter().map(|of| (name(&of.uuid), of.to_string())).collect();
@@ -172,25 +176,33 @@ pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
 }
 
 /// Removes small objects that were written longer than `age` ago: nothing tells whether a version still names them, and
-/// a host that needs one fetches it again.
+/// a host that needs one fetches it again. With `unknown` also those of other catalogs.
 ///
 /// # Errors
-/// Errors of the folder; the first removal that failed, after all others were tried.
-pub fn sweep_small(tier: &Arc<Tier>, age: Duration) -> Result<Swept> {
+/// Errors of the folder and the catalog; the first removal that failed, after all others were tried.
+pub fn sweep_small(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     let (now, _) = tier.listed_now()?;
     let before = Timestamp::from_micros(now.micros().saturating_sub(age));
+    let own = tier.home_of_small()?;
+    let folders: Vec<String> = match (unknown, &own) {
+        (true, _) => vec![small::HOME.to_owned()],
+        (false, Some(home)) => small::parts(home).collect(),
+        (false, None) => Vec::new(),
+    };
     let (mut swept, mut first) = (Swept::default(), None);
-    for object in tier.objects.list(small::HOME)? {
-        let removed = match object.written < before {
-            true => tier.objects.remove(&object.key).map(|()| true),
-            false => Ok(false),
-        };
-        match removed {
-            Ok(true) => swept.removed.add(&object),
-            kept => {
-                swept.stays.add(&object);
-                first = first.or(kept.err());
+    for folder in folders {
+        for object in tier.objects.list(&folder)? {
+            let removed = match object.written < before {
+                true => tier.objects.remove(&object.key).map(|()| true),
+                false => Ok(false),
+            };
+            match removed {
+                Ok(true) => swept.removed.add(&object),
+                kept => {
+                    swept.stays.add(&object);
+                    first = first.or(kept.err());
+                }
             }
         }
     }

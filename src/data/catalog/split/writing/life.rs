@@ -234,7 +234,7 @@ impl Servers {
                 self.drop_table(&name)?;
             }
         }
-        self.brief(|write| forget(write, &life.id))?;
+        self.brief(|write| forget(write, &life.id)).map_err(undone)?;
         Ok(())
     }
 
