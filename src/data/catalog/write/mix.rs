@@ -84,10 +84,13 @@ impl FileStage<'_> {
         columns: &[&str],
         mut left: Left<R, impl Iterator<Item = Piece<R>>>,
     ) -> Result<(), Error> {
+        let mut told = None;
         loop {
             left.first = left.next();
             if left.first.is_none() {
-                self.tell();
+                if told != Some(self.rows) {
+                    self.tell();
+                }
                 return Ok(());
             }
             self.start_on(of)?;
@@ -98,6 +101,7 @@ impl FileStage<'_> {
             self.commit()?;
             if is_more {
                 self.tell();
+                told = Some(self.rows);
                 // Gives others their turn.
                 sleep(REST);
             }
