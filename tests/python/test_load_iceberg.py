@@ -1,5 +1,6 @@
 """`dcfs load` of tables of Iceberg: the same rows as `pyiceberg` reads, snapshot by snapshot, and metadata that is wrong."""
 
+import gzip
 import json
 import os
 import random
@@ -163,12 +164,15 @@ def test_deleted_rows_of_iceberg_stay_away(home):
     delete(table, file, [2, 5])
     table.append(wide(range(30, 33)))
     delete(table, file, [7])
+    delete(table, f"{file}.gone", [8])
     assert home.ok(folder, "--delta")[1] == "files: 0 unchanged, 1 new, 1 changed, 0 gone"
     assert home.rows() == by_pyiceberg(home.iceberg.load_table("n.t")) and len(home.rows()) == 20
     assert home.ok(folder, "--delta")[1] == "files: 2 unchanged, 0 new, 0 changed, 0 gone"
     first = home.iceberg.load_table("n.t").snapshots()[0].snapshot_id
     home.ok(folder, "--at", first, name="before")
     assert len(home.rows("before")) == 20
+    delete(home.iceberg.load_table("n.t"), file, [2**32])
+    assert "row 1 is no deleted position" in home.run(folder).stderr
     delete(home.iceberg.load_table("n.t"), file, [1], DataFileContent.EQUALITY_DELETES)
     assert "it has equality deletes, which are not read" in home.run(folder).stderr
 
@@ -186,6 +190,35 @@ def test_files_without_ids_have_their_columns_by_name(home):
         update.rename_column("t", "renamed")
     home.ok(folder, name="renamed")
     assert home.rows("renamed") == by_pyiceberg(table) and "renamed" in home.rows("renamed")[0]
+    # A branch goes on with the table's columns; a snapshot keeps its own.
+    home.ok(folder, "--at", "main", name="main")
+    assert home.rows("main") == home.rows("renamed")
+    home.ok(folder, "--at", table.current_snapshot().snapshot_id, name="snapshot")
+    assert home.rows("snapshot") == home.rows()
+
+
+def test_metadata_may_be_compressed_and_named_by_a_hint(home):
+    table = home.iceberg.create_table("n.t", schema=wide([0]).schema)
+    table.append(wide(range(3)))
+    want = by_pyiceberg(table)
+    folder = folder_of(table)
+    path = Path(table.metadata_location.removeprefix("file://"))
+    kept = path.read_bytes()
+    # What is left is the metadata of the empty table.
+    path.unlink()
+    names = ["v7.gz.metadata.json", "v8.metadata.json.gz"]
+    for number, name in enumerate(names):
+        path.with_name(name).write_bytes(gzip.compress(kept))
+        home.ok(folder, name=f"newest{number}")
+        home.ok(path.with_name(name), name=f"named{number}")
+        assert home.rows(f"newest{number}") == home.rows(f"named{number}") == want, name
+    hint = path.with_name("version-hint.text")
+    for number, text in enumerate(["7", *names]):
+        hint.write_text(text)
+        home.ok(folder, name=f"hinted{number}")
+        assert home.rows(f"hinted{number}") == want, text
+    hint.write_bytes(b"\xff")
+    assert "`version-hint.text` is not UTF-8" in home.refused(folder)
 
 
 def test_metadata_that_is_wrong_is_refused_and_nothing_is_saved(home):
@@ -217,6 +250,7 @@ def test_metadata_that_is_wrong_is_refused_and_nothing_is_saved(home):
         ("it has no snapshot 5", lambda m: m.update({"current-snapshot-id": 5})),
         ("its type `geometry` is not read", lambda m: first(m).update(type="geometry")),
         ("there is none of its number", lambda m: m.update(schemas=[])),
+        ("there is none of its number", lambda m: m.update(schema=m["schemas"][-1], schemas=[m["schemas"][-1] | {"schema-id": 9}])),
         ("outside of it; allow that folder", lambda m: m["snapshots"][0].update({"manifest-list": listed})),
         ("which is no path below it", lambda m: m["snapshots"][0].update({"manifest-list": m["location"] + "/../x.avro"})),
         ("cannot read", lambda m: m["snapshots"][0].update({"manifest-list": m["location"] + "/x.avro"})),

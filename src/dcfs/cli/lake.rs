@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::access::AccessArgs;
 use super::fetched::{self, Fetching};
 use super::usage;
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Result};
 use dcfs_core::glob;
 use dcfs_core::object::Object;
 use dcfs_core::render::numbers::counted;
 use dcfs_work::load::lake::{self, Allowed, Reach, Root, Table, TableKind};
 use dcfs_work::load::{self, SourceFile};
 
-/// What the user named, which may be a table.
+/// The arguments that may name a table.
 pub struct Named<'n> {
     pub files: &'n [PathBuf],
     /// The kind of table that was said to be there.
@@ -66,7 +66,15 @@ fn found(named: &Named<'_>, reach: &dyn Reach) -> Result<Option<(Root, TableKind
             None => Ok(None),
         };
     };
-    let Some(text) = file.to_str().filter(|_| !named.is_other) else { return Ok(None) };
+    if named.is_other {
+        return Ok(None);
+    }
+    let Some(text) = file.to_str() else {
+        return match named.kind {
+            Some(_) => Err(usage("the path of a table has to be UTF-8")),
+            None => Ok(None),
+        };
+    };
     if let Some(kind) = named.kind {
         return Ok(Some((Root::new(text)?, kind)));
     }
@@ -89,10 +97,12 @@ fn allowed(access: &AccessArgs) -> Result<Allowed> {
         let root = std::path::absolute(root).unwrap_or_else(|_| root.clone());
         root.display().to_string()
     });
-    Allowed::new(local.chain(access.allow_uri.iter().cloned()))
+    // A path is always that of a folder.
+    let named = |error: Error| Error::new(error.kind(), format!("--allow-uri: {error}"));
+    Allowed::new(local.chain(access.allow_uri.iter().cloned())).map_err(named)
 }
 
-/// What is loaded, for people.
+/// The table, its version and the number of its files, for people.
 pub fn told(table: &Table) -> String {
     let files = counted(table.files.len() as u64, "file");
     format!("{}, {}: {files}", table.of.address, table.of.version_told())

@@ -26,6 +26,9 @@ use super::{Error, SourceFile, wrong};
 pub use root::{Allowed, Reach, Root};
 pub use view::View;
 
+/// The most data files of a table.
+const MOST_FILES: usize = 10_000_000;
+
 /// The most columns of a table, those of structs included.
 const MOST_COLUMNS: usize = 10_000;
 
@@ -93,7 +96,8 @@ pub fn kind(root: &Root, reach: &dyn Reach) -> Result<Option<TableKind>> {
     if iceberg::is_there(root, reach)? {
         return Ok(Some(TableKind::Iceberg));
     }
-    if root.shown().ends_with(".lance") || root.has("_versions", reach)? {
+    let is_manifest = |name: &str| name.ends_with(".manifest");
+    if root.shown().ends_with(".lance") || root.has_any("_versions", &is_manifest, reach)? {
         let what = "it is a table of Lance, which is not read; write it as Parquet and load that: in Python, \
                     `pyarrow.parquet.write_table(lance.dataset(FOLDER).to_table(), 'table.parquet')`";
         return Err(wrong(root.shown(), what).into());

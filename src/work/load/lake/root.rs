@@ -1,11 +1,13 @@
 //! The folder of a table, on disk or in a bucket, and the paths that its metadata may name.
 //!
 //! Metadata names files by paths below the table, or by addresses. An address below the table is one of its files; any
-//! other is refused unless the user allowed the folder that it is in. No path has a segment `..`.
+//! other is refused unless the user allowed the folder that it is in. No path has a segment `..`, and no symbolic link
+//! leads to a file that an address may not name.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::glob;
@@ -52,7 +54,12 @@ pub struct Root {
     /// Its path as given, or its address; without a slash at its end.
     shown: String,
     at: At,
+    /// Its path without symbolic links, once it was needed.
+    real: OnceLock<Option<PathBuf>>,
 }
+
+/// A file in a folder on disk: its name, its path, and what the system tells about it.
+type Entry = (String, PathBuf, fs::Metadata);
 
 #[derive(Clone, Debug)]
 enum At {
@@ -74,7 +81,7 @@ impl Root {
         let at = match absolute(&shown) {
             Some(Address::Store { source, key }) => {
                 if glob::is_pattern(&key) {
-                    return Err(wrong(text, "the address of a table holds no pattern").into());
+                    return Err(wrong(text, "the address of a folder holds no pattern").into());
                 }
                 if !is_plain(&key) && !key.is_empty() {
                     return Err(wrong(text, "it is no address of a folder").into());
@@ -85,7 +92,7 @@ impl Root {
             Some(Address::Local(path)) => At::Local(path),
             None => At::Local(PathBuf::from(if shown.is_empty() { "/" } else { &shown })),
         };
-        Ok(Self { shown, at })
+        Ok(Self { shown, at, real: OnceLock::new() })
     }
 
     /// Its path or its address, for messages.
@@ -104,30 +111,57 @@ impl Root {
         }
     }
 
-    /// Whether it has a folder of this name with anything in it.
+    /// Whether it has a folder of this name; in a bucket, one with anything in it.
+    ///
+    /// # Errors
+    /// Errors of the store.
     pub fn has(&self, folder: &str, reach: &dyn Reach) -> Result<bool> {
         match &self.at {
             At::Local(path) => Ok(path.join(folder).is_dir()),
-            At::Store { .. } => Ok(!self.list(folder, reach)?.is_empty()),
+            At::Store { source, prefix } => {
+                Ok(!objects(source, prefix, folder, &|_| true, reach)?.is_empty())
+            }
         }
     }
 
-    /// The files in one of its folders with their names, in no order.
+    /// Whether one of its folders has a file of a wanted name.
     ///
     /// # Errors
     /// [`enum@Error`]; errors of the store.
-    pub fn list(&self, folder: &str, reach: &dyn Reach) -> Result<Vec<(String, SourceFile)>> {
-        let (source, prefix) = match &self.at {
-            At::Local(path) => return Ok(listed(&path.join(folder))?),
-            At::Store { source, prefix } => (source, prefix),
-        };
-        let start = format!("{source}/{prefix}{folder}/");
-        let mut found = Vec::new();
-        for file in reach.below(&start)? {
-            let name = file.shown.strip_prefix(&start).filter(|name| !name.contains('/'));
-            if let Some(name) = name.filter(|name| !name.is_empty()).map(str::to_owned) {
-                found.push((name, file));
+    pub fn has_any(
+        &self,
+        folder: &str,
+        is_wanted: &dyn Fn(&str) -> bool,
+        reach: &dyn Reach,
+    ) -> Result<bool> {
+        match &self.at {
+            At::Local(path) => Ok(!entries(&path.join(folder), is_wanted)?.is_empty()),
+            At::Store { source, prefix } => {
+                Ok(!objects(source, prefix, folder, is_wanted, reach)?.is_empty())
             }
+        }
+    }
+
+    /// The files of wanted names in one of its folders, in no order.
+    ///
+    /// # Errors
+    /// [`enum@Error`]: a link that leads out of it; errors of the store.
+    pub fn list(
+        &self,
+        folder: &str,
+        is_wanted: &dyn Fn(&str) -> bool,
+        reach: &dyn Reach,
+        allowed: &Allowed,
+    ) -> Result<Vec<(String, SourceFile)>> {
+        let path = match &self.at {
+            At::Local(path) => path.join(folder),
+            At::Store { source, prefix } => {
+                return objects(source, prefix, folder, is_wanted, reach);
+            }
+        };
+        let mut found = Vec::new();
+        for (name, path, about) in entries(&path, is_wanted)? {
+            found.push((name, self.local(path, &about, allowed)?));
         }
         Ok(found)
     }
@@ -157,9 +191,7 @@ impl Root {
                     let what = format!("it has {is} bytes, and {was} in the metadata of the table");
                     return Err(wrong(&path.display().to_string(), what).into());
                 }
-                let shown = path.clone();
-                let file = SourceFile::local(path, None, &about);
-                Ok(file.map_err(|cause| unread(&shown, cause))?)
+                self.local(path, &about, allowed)
             }
             At::Store { source, prefix } => {
                 let path = format!("{prefix}{below}");
@@ -183,6 +215,28 @@ impl Root {
                 Ok(SourceFile::object(object, prefix))
             }
         }
+    }
+
+    /// A file on disk; symbolic links lead to it only within this folder, or to one that is allowed.
+    fn local(&self, path: PathBuf, about: &fs::Metadata, allowed: &Allowed) -> Result<SourceFile> {
+        let real = fs::canonicalize(&path).map_err(|cause| unread(&path, cause))?;
+        let is_within = |root: &Self| root.real().is_some_and(|folder| real.starts_with(folder));
+        if !std::iter::once(self).chain(&allowed.0).any(is_within) {
+            let what = format!(
+                "its file `{}` is behind a link out of it; allow the folder of `{}` with `--local-root`",
+                path.display(),
+                real.display()
+            );
+            return Err(wrong(&self.shown, what).into());
+        }
+        let file = SourceFile::local(path.clone(), None, about);
+        Ok(file.map_err(|cause| unread(&path, cause))?)
+    }
+
+    /// Its path without symbolic links; `None` in a bucket, or if it is not there.
+    fn real(&self) -> Option<&Path> {
+        let At::Local(folder) = &self.at else { return None };
+        self.real.get_or_init(|| fs::canonicalize(folder).ok()).as_deref()
     }
 
     /// The folder that a path is below, and the rest of it.
@@ -227,7 +281,7 @@ impl Root {
     }
 }
 
-/// What an absolute path or an address names.
+/// A parsed address, or an absolute path.
 enum Address {
     Local(PathBuf),
     Store { source: String, key: String },
@@ -257,21 +311,48 @@ fn is_plain(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(is_name)
 }
 
-/// The files in a folder; none if it is not there.
-fn listed(folder: &Path) -> Result<Vec<(String, SourceFile)>, Error> {
-    let entries = match fs::read_dir(folder) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|cause| unread(folder, cause))?,
+/// The objects of wanted names in a folder of a bucket.
+fn objects(
+    source: &str,
+    prefix: &str,
+    folder: &str,
+    is_wanted: &dyn Fn(&str) -> bool,
+    reach: &dyn Reach,
+) -> Result<Vec<(String, SourceFile)>> {
+    let start = format!("{source}/{prefix}{folder}/");
+    let mut found = Vec::new();
+    for file in reach.below(&start)? {
+        let name = file.shown.strip_prefix(&start);
+        let name = name.filter(|name| !name.is_empty() && !name.contains('/') && is_wanted(name));
+        if let Some(name) = name.map(str::to_owned) {
+            found.push((name, file));
+        }
+    }
+    Ok(found)
+}
+
+/// The files of wanted names in a folder on disk; none if it is no folder. Others are not looked at.
+fn entries(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+
+    let all = match fs::read_dir(folder) {
+        Err(cause) if matches!(cause.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
+        all => all.map_err(|cause| unread(folder, cause))?,
     };
     let mut found = Vec::new();
-    for entry in entries {
+    for entry in all {
         let entry = entry.map_err(|cause| unread(folder, cause))?;
-        let path = entry.path();
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let about = fs::metadata(&path).map_err(|cause| unread(&path, cause))?;
-        if about.is_file() {
-            let file = SourceFile::local(path.clone(), None, &about);
-            found.push((name, file.map_err(|cause| unread(&path, cause))?));
+        if !is_wanted(&name) {
+            continue;
+        }
+        let path = entry.path();
+        match fs::metadata(&path) {
+            Ok(about) if about.is_file() => found.push((name, path, about)),
+            Ok(_) => {}
+            // A link to nothing, or a file that was just removed.
+            Err(cause) if cause.kind() == NotFound => {}
+            Err(cause) => return Err(unread(&path, cause)),
         }
     }
     Ok(found)
@@ -303,6 +384,8 @@ pub fn read(file: &SourceFile, most: u64, reach: &dyn Reach) -> Result<Vec<u8>> 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -342,5 +425,61 @@ mod tests {
         }
         assert!(Root::new("s3://b/../t").is_err() && Root::new("s3://b/t*").is_err());
         assert_eq!(Root::new("s3://b").expect("a bucket").address(), "s3://b/");
+    }
+
+    /// No store is asked for what is on disk.
+    struct Nowhere;
+
+    impl Reach for Nowhere {
+        fn below(&self, folder: &str) -> Result<Vec<SourceFile>> {
+            panic!("{folder}")
+        }
+
+        fn one(&self, address: &str) -> Result<SourceFile> {
+            panic!("{address}")
+        }
+
+        fn fetch(&self, _: &Object) -> Result<File> {
+            panic!("a store was asked")
+        }
+    }
+
+    #[test]
+    fn links_stay_in_their_table() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (table, beside) = (home.path().join("t"), home.path().join("beside"));
+        fs::create_dir_all(table.join("log")).expect("a folder");
+        fs::create_dir(&beside).expect("a folder");
+        for path in [table.join("own"), beside.join("other")] {
+            fs::write(path, "x").expect("written");
+        }
+        let link = |to: &Path, name: &str| symlink(to, table.join(name)).expect("a link");
+        link(Path::new("../own"), "log/own");
+        link(&beside.join("other"), "log/other");
+        link(&beside, "folder");
+        link(Path::new("nothing"), "log/gone");
+        // The table itself may be reached by a link.
+        symlink(&table, home.path().join("link")).expect("a link");
+        let root = Root::new(home.path().join("link").to_str().expect("UTF-8")).expect("a path");
+        let beside = beside.to_str().expect("UTF-8").to_owned();
+        let (none, allowed) = (Allowed::default(), Allowed::new([beside]).expect("a path"));
+        for (path, is_out) in
+            [("own", false), ("log/own", false), ("log/other", true), ("folder/other", true)]
+        {
+            let found = |allowed| root.file(path, None, &Nowhere, allowed);
+            assert!(found(&allowed).is_ok(), "{path}");
+            let told = found(&none).err().map(|error| error.to_string());
+            assert_eq!(told.is_some(), is_out, "{path}: {told:?}");
+            assert!(told.is_none_or(|told| told.contains("with `--local-root`")), "{path}");
+        }
+        let listed = |is_wanted: &dyn Fn(&str) -> bool, allowed| {
+            let found = root.list("log", is_wanted, &Nowhere, allowed);
+            found.map(|all| all.len())
+        };
+        assert_eq!(listed(&|_| true, &allowed).expect("files"), 2, "none for a link to nothing");
+        assert_eq!(listed(&|name| name == "own", &none).expect("a file"), 1);
+        assert!(listed(&|_| true, &none).is_err());
+        // A file in the place of a folder.
+        assert!(root.list("own", &|_| true, &Nowhere, &none).expect("none").is_empty());
     }
 }

@@ -1,14 +1,16 @@
 //! Rows of a data file as its table has them: columns found by their ids or by the names they have in files, values of
 //! partitions, and no deleted rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dcfs_core::schema::Scalar;
-use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::schema::types::Type;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value as Json};
+
+use super::Declared;
 
 /// One column of a table, or one field of a struct.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,27 @@ pub struct Fields {
     pub fields: Vec<Field>,
     /// Whether columns are found by their ids. A file without ids has them by their names.
     pub by_id: bool,
+    /// Whether names are the same in upper and in lower case, where a file has no other column of that name.
+    pub in_any_case: bool,
+}
+
+/// The columns, as a load has them.
+pub fn declared(fields: &[Field]) -> Vec<Declared> {
+    fields.iter().map(|field| (field.name.clone(), field.shape.declared())).collect()
+}
+
+/// The fields of one struct, whose names differ.
+///
+/// # Errors
+/// A description: a name that two of them have.
+pub fn unique(fields: Vec<Field>) -> Result<Vec<Field>, String> {
+    let mut names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    match twice {
+        Some(pair) => Err(format!("it has the column `{}` twice", pair[0])),
+        None => Ok(fields),
+    }
 }
 
 /// The rows of a file that are deleted, by their positions.
@@ -79,6 +102,8 @@ pub struct View {
     pub constants: HashMap<usize, Option<Json>>,
     /// Whether a constant counts for more than a column of the file.
     pub constants_win: bool,
+    /// The number of rows, deleted ones included, where the table records it.
+    pub rows: Option<u64>,
     pub deleted: Deleted,
 }
 
@@ -109,6 +134,9 @@ impl View {
     /// # Errors
     /// A description of how the file and the table disagree.
     pub fn fit(&self, schema: &Type, rows: u64) -> Result<Fitted, String> {
+        if let Some(own) = self.rows.filter(|own| *own != rows) {
+            return Err(format!("it has {rows} rows, and {own} in the metadata of the table"));
+        }
         let fields = self.fields.as_ref();
         let file = schema.get_fields();
         let has_ids = fields.by_id && file.iter().any(|one| has_ids(one));
@@ -116,17 +144,21 @@ impl View {
         if fields.by_id && !has_ids && !fields.fields.iter().any(is_named) {
             return Err("its columns have no ids, by which the table names them".into());
         }
+        let by = match has_ids {
+            true => By::Id,
+            false if fields.in_any_case => By::NameInAnyCase,
+            false => By::Name,
+        };
         let mut columns = Vec::with_capacity(fields.fields.len());
+        let mut finder = Finder::new(file, by);
         for (at, field) in fields.fields.iter().enumerate() {
             let constant = self.constants.get(&at);
             let of_file = match constant.filter(|_| self.constants_win) {
                 Some(_) => None,
-                None => find(field, file, has_ids),
+                None => finder.find(field)?,
             };
             let source = match (of_file, constant) {
-                (Some(own), _) => {
-                    Source::Column(own.name().to_owned(), mapper(field, own, has_ids)?)
-                }
+                (Some(own), _) => Source::Column(own.name().to_owned(), mapper(field, own, by)?),
                 (None, Some(Some(constant))) => Source::Constant(constant.clone()),
                 (None, Some(None)) => {
                     return Err(format!(
@@ -194,19 +226,54 @@ fn absent(field: &Field) -> Result<(), String> {
     }
 }
 
-/// The column of a file that is a field of the table.
-fn find<'t>(field: &Field, file: &'t [Arc<Type>], by_id: bool) -> Option<&'t Type> {
-    let mut own = file.iter().map(AsRef::as_ref);
-    if by_id {
-        let is_own = |one: &&Type| {
-            let info = one.get_basic_info();
-            info.has_id() && Some(info.id()) == field.id
-        };
-        return own.find(is_own);
+/// How the columns of a file are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Id,
+    Name,
+    NameInAnyCase,
+}
+
+/// Finds the columns of a file, or of a struct in it; each belongs to one field.
+struct Finder<'t> {
+    file: &'t [Arc<Type>],
+    by: By,
+    found: HashSet<&'t str>,
+}
+
+impl<'t> Finder<'t> {
+    fn new(file: &'t [Arc<Type>], by: By) -> Self {
+        Self { file, by, found: HashSet::new() }
     }
-    let named = |one: &Type| field.stored.iter().any(|name| name == one.name());
-    let alike = |one: &Type| field.stored.iter().any(|name| name.eq_ignore_ascii_case(one.name()));
-    own.clone().find(|one| named(one)).or_else(|| own.find(|one| alike(one)))
+
+    /// The column that is a field of the table.
+    fn find(&mut self, field: &Field) -> Result<Option<&'t Type>, String> {
+        let Some(own) = self.column(field) else { return Ok(None) };
+        let name = own.name();
+        if self.file.iter().filter(|one| one.name() == name).count() > 1 {
+            return Err(format!("it has two columns `{name}`"));
+        }
+        match self.found.insert(name) {
+            true => Ok(Some(own)),
+            false => Err(format!("its column `{name}` would be two columns of the table")),
+        }
+    }
+
+    fn column(&self, field: &Field) -> Option<&'t Type> {
+        let mut all = self.file.iter().map(AsRef::as_ref);
+        if self.by == By::Id {
+            let is_own = |one: &&Type| {
+                let info = one.get_basic_info();
+                info.has_id() && Some(info.id()) == field.id
+            };
+            return all.find(is_own);
+        }
+        let is_named = |one: &&Type| field.stored.iter().any(|name| name == one.name());
+        let is_alike =
+            |one: &&Type| field.stored.iter().any(|name| name.eq_ignore_ascii_case(one.name()));
+        let named = all.clone().find(is_named);
+        named.or_else(|| all.find(is_alike).filter(|_| self.by == By::NameInAnyCase))
+    }
 }
 
 fn has_ids(of: &Type) -> bool {
@@ -215,7 +282,7 @@ fn has_ids(of: &Type) -> bool {
 }
 
 /// How the values of a file's column become those of a field.
-fn mapper(field: &Field, own: &Type, by_id: bool) -> Result<Mapper, String> {
+fn mapper(field: &Field, own: &Type, by: By) -> Result<Mapper, String> {
     let odd = || {
         let (is, wanted) = (told_type(own), told(&field.shape));
         format!("its column `{}` is {is}, and {wanted} in the table", own.name())
@@ -225,39 +292,54 @@ fn mapper(field: &Field, own: &Type, by_id: bool) -> Result<Mapper, String> {
     if info.has_repetition() && info.repetition() == Repetition::REPEATED {
         return Err(format!("its column `{}` is repeated", own.name()));
     }
-    shaped(&field.shape, own, by_id).map_err(|error| error.unwrap_or_else(odd))
+    shaped(&field.shape, own, by).map_err(|error| error.unwrap_or_else(odd))
 }
 
 /// As [`mapper`]; `None` in place of an error that names the column itself.
-fn shaped(shape: &Shape, own: &Type, by_id: bool) -> Result<Mapper, Option<String>> {
-    let group = Group::of(own);
-    match (shape, group) {
-        (Shape::Scalar(scalar), Group::Primitive) if fits(*scalar, kind(own)) => Ok(Mapper::AsIs),
-        (Shape::Struct(fields), Group::Struct) => {
-            let file = own.get_fields();
+fn shaped(shape: &Shape, own: &Type, by: By) -> Result<Mapper, Option<String>> {
+    match (shape, FileShape::of(own)) {
+        (Shape::Scalar(scalar), FileShape::Primitive) if fits(*scalar, kind(own)) => {
+            Ok(Mapper::AsIs)
+        }
+        (Shape::Struct(fields), FileShape::Struct) => {
+            let mut finder = Finder::new(own.get_fields(), by);
             let mut all = Vec::with_capacity(fields.len());
             for field in fields {
-                let found = find(field, file, by_id);
+                let found = finder.find(field)?;
                 let mapper = match found {
-                    Some(found) => mapper(field, found, by_id)?,
+                    Some(found) => inner(found).and_then(|()| mapper(field, found, by))?,
                     None => absent(field).map(|()| Mapper::AsIs)?,
                 };
                 all.push((field.name.clone(), found.map(|own| own.name().to_owned()), mapper));
             }
             Ok(Mapper::Struct(all))
         }
-        (Shape::List(item), Group::List(own)) => {
-            Ok(Mapper::List(Box::new(shaped(item, own, by_id)?)))
+        (Shape::List(item), FileShape::List(own)) => {
+            inner(own)?;
+            Ok(Mapper::List(Box::new(shaped(item, own, by)?)))
         }
-        (Shape::Map(value), Group::Map(own)) => {
-            Ok(Mapper::Map(Box::new(shaped(value, own, by_id)?)))
+        (Shape::Map(value), FileShape::Map(own)) => {
+            inner(own)?;
+            Ok(Mapper::Map(Box::new(shaped(value, own, by)?)))
         }
         _ => Err(None),
     }
 }
 
-/// What a column of a file is.
-enum Group<'t> {
+/// Checks what is within a struct, a list or a map, where the crate tells nanoseconds as plain numbers.
+fn inner(own: &Type) -> Result<(), String> {
+    let logical = own.get_basic_info().logical_type_ref();
+    match logical {
+        Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS => Err(format!(
+            "its `{}` holds nanoseconds, which are read in columns of their own only",
+            own.name()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The shape of a column of a file.
+enum FileShape<'t> {
     Primitive,
     Struct,
     /// By the type of its items.
@@ -266,7 +348,7 @@ enum Group<'t> {
     Map(&'t Type),
 }
 
-impl<'t> Group<'t> {
+impl<'t> FileShape<'t> {
     fn of(own: &'t Type) -> Self {
         if own.is_primitive() {
             return Self::Primitive;
@@ -340,11 +422,11 @@ fn told(shape: &Shape) -> &'static str {
 }
 
 fn told_type(own: &Type) -> &'static str {
-    match Group::of(own) {
-        Group::Primitive => word(kind(own)),
-        Group::Struct => "a struct",
-        Group::List(_) => "a list",
-        Group::Map(_) => "a map",
+    match FileShape::of(own) {
+        FileShape::Primitive => word(kind(own)),
+        FileShape::Struct => "a struct",
+        FileShape::List(_) => "a list",
+        FileShape::Map(_) => "a map",
     }
 }
 
@@ -356,5 +438,71 @@ const fn word(scalar: Scalar) -> &'static str {
         Scalar::Float => "a number",
         Scalar::Bool => "a boolean",
         Scalar::Time => "a time",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use parquet::schema::parser::parse_message_type;
+
+    fn column(name: &str, shape: Shape) -> Field {
+        let stored = vec![name.to_owned()];
+        Field { name: name.to_owned(), stored, id: None, shape, is_required: false }
+    }
+
+    /// Why a file of 3 rows is not a table's; nothing if it is.
+    fn told(file: &str, fields: Vec<Field>, in_any_case: bool, rows: Option<u64>) -> String {
+        let schema = parse_message_type(&format!("message m {{ {file} }}")).expect("a schema");
+        let fields = Arc::new(Fields { fields, by_id: false, in_any_case });
+        let constants = HashMap::new();
+        let view = View { fields, constants, constants_win: false, rows, deleted: Deleted::None };
+        view.fit(&schema, 3).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_column_is_that_of_one_field() {
+        let long = |name: &str| column(name, Shape::Scalar(Scalar::Int));
+        let required = |name: &str| Field { is_required: true, ..long(name) };
+        let one = "optional int64 A;";
+        assert_eq!(told(one, vec![long("A"), long("b")], true, Some(3)), "");
+        assert_eq!(told(one, vec![required("a")], true, None), "");
+        assert_eq!(
+            told(one, vec![required("a")], false, None),
+            "it has no column `a`, which the table requires"
+        );
+        assert_eq!(
+            told(one, vec![long("a"), long("A")], true, None),
+            "its column `A` would be two columns of the table"
+        );
+        assert_eq!(
+            told("optional int64 A; optional int64 a;", vec![long("a"), long("A")], true, None),
+            ""
+        );
+        assert_eq!(
+            told("optional int64 A; optional int64 A;", vec![long("A")], true, None),
+            "it has two columns `A`"
+        );
+        assert_eq!(
+            told(one, vec![long("A")], true, Some(4)),
+            "it has 3 rows, and 4 in the metadata of the table"
+        );
+        assert!(unique(vec![long("a"), long("b"), long("a")]).is_err());
+        assert!(unique(vec![long("a"), long("A")]).is_ok());
+    }
+
+    #[test]
+    fn nanoseconds_are_read_in_columns_of_their_own() {
+        let time = || Shape::Scalar(Scalar::Time);
+        let at = "optional int64 at (TIMESTAMP(NANOS,true));";
+        assert_eq!(told(at, vec![column("at", time())], false, None), "");
+        let why = "its `at` holds nanoseconds, which are read in columns of their own only";
+        let of_struct = Shape::Struct(vec![column("at", time())]);
+        let file = format!("optional group box {{ {at} }}");
+        assert_eq!(told(&file, vec![column("box", of_struct)], false, None), why);
+        let of_list = Shape::List(Box::new(time()));
+        let file = format!("optional group all (LIST) {{ repeated group list {{ {at} }} }}");
+        assert_eq!(told(&file, vec![column("all", of_list)], false, None), why);
     }
 }

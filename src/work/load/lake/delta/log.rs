@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::super::{Allowed, Reach, Root, SourceFile, missing, wrong};
+use super::super::{Allowed, MOST_FILES, Reach, Root, SourceFile, missing, wrong};
 use super::decoded;
 use crate::load::records::Record;
 use crate::load::{parquet, records};
@@ -13,9 +13,6 @@ use dcfs_core::error::Result;
 
 /// The folder of the log.
 const FOLDER: &str = "_delta_log";
-
-/// The most files of a table.
-const MOST_FILES: usize = 10_000_000;
 
 /// The most parts of a checkpoint, and the most files beside one.
 const MOST_PARTS: u32 = 100_000;
@@ -80,7 +77,7 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// What tells it from other vectors of its file.
+    /// Its unique id, as in the protocol.
     pub fn id(&self) -> String {
         let start = format!("{}{}", self.storage_type, self.path_or_inline_dv);
         self.offset.map_or_else(|| start.clone(), |offset| format!("{start}@{offset}"))
@@ -93,7 +90,7 @@ struct Sidecar {
     path: String,
 }
 
-/// What tells a file of a version from others: its path, and its vector.
+/// The key of a file: its path and the id of its vector.
 type FileKey = (String, Option<String>);
 
 /// The state of a table at a version.
@@ -155,7 +152,7 @@ enum Form {
     Named(String),
 }
 
-/// What the name of a file in a log says.
+/// A parsed file name of a log.
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
     Version(u64),
@@ -167,7 +164,8 @@ impl Name {
     /// `None` of files that a reader does not need.
     fn parse(name: &str) -> Option<Self> {
         let (version, rest) = name.split_once('.')?;
-        let version = number(version, 20)?;
+        // Versions are signed in the protocol, so there is always a next one.
+        let version = number(version, 20).filter(|version| i64::try_from(*version).is_ok())?;
         let words: Vec<&str> = rest.split('.').collect();
         match words[..] {
             ["json"] => Some(Self::Version(version)),
@@ -205,9 +203,11 @@ impl Log {
     ///
     /// # Errors
     /// Errors of the store; no log.
-    pub fn list(root: &Root, reach: &dyn Reach) -> Result<Self> {
+    pub fn list(root: &Root, reach: &dyn Reach, allowed: &Allowed) -> Result<Self> {
         let mut log = Self::default();
-        for (name, file) in root.list(FOLDER, reach)? {
+        for (name, file) in
+            root.list(FOLDER, &|name| Name::parse(name).is_some(), reach, allowed)?
+        {
             match Name::parse(&name) {
                 Some(Name::Version(version)) => drop(log.versions.insert(version, file)),
                 Some(Name::Checkpoint(version, form, part)) => {
@@ -341,6 +341,9 @@ mod tests {
             ("00000000000000000010.checkpoint.0000000000.0000000003.parquet", None),
             ("00000000000000000010.checkpoint.0000000001.4000000000.parquet", None),
             ("00000000000000000003.00000000000000000005.compacted.json", None),
+            ("09223372036854775807.json", Some(Name::Version(i64::MAX as u64))),
+            ("09223372036854775808.json", None),
+            ("18446744073709551615.checkpoint.parquet", None),
             ("99999999999999999999.json", None),
             ("+0000000000000000010.json", None),
             ("00000000000000000010.crc", None),

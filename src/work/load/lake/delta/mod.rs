@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::view::{Deleted, Fields, View};
+use super::view::{Deleted, Fields, View, declared};
 use super::{Allowed, Reach, Root, SourceFile, Table, TableKind, TableVersion};
 use super::{missing, wrong};
 use dcfs_core::error::Result;
@@ -45,7 +45,7 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
     let wanted = at.map(|at| at.parse::<u64>()).transpose();
     let wanted = wanted
         .map_err(|_| wrong(root.shown(), "versions of a Delta table are numbers: `--at 12`"))?;
-    let log = Log::list(root, reach)?;
+    let log = Log::list(root, reach, allowed)?;
     let (version, state) = log.state(root, wanted, reach, allowed)?;
     let mapping = understood(&state).map_err(|what| wrong(root.shown(), what))?;
     let metadata = state.metadata.as_ref();
@@ -61,7 +61,8 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
         return Err(wrong(root.shown(), what).into());
     }
     let mut vectors = Vectors::new(root, reach, allowed);
-    let fields = Arc::new(Fields { fields: schema.fields.clone(), by_id: mapping == Mapping::Id });
+    let (by_id, in_any_case) = (mapping == Mapping::Id, mapping == Mapping::None);
+    let fields = Arc::new(Fields { fields: schema.fields.clone(), by_id, in_any_case });
     let mut files = Vec::with_capacity(adds.len());
     for add in adds {
         files.push(data_file(root, add, &schema, &fields, &mut vectors)?);
@@ -71,7 +72,7 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
         address: root.address(),
         version: version.to_string(),
     };
-    Ok(Table { of, columns: schema.declared(), files })
+    Ok(Table { of, columns: declared(&schema.fields), files })
 }
 
 /// How columns are found in files.
@@ -91,8 +92,15 @@ fn understood(state: &State) -> Result<Mapping, String> {
             "it needs version {version} of Delta's protocol; 1 to {PROTOCOL} are read"
         ));
     }
-    let features = protocol.reader_features.as_deref().unwrap_or_default();
-    let features = if version >= WITH_FEATURES { features } else { &[] };
+    let features: &[String] = match &protocol.reader_features {
+        Some(features) if version >= WITH_FEATURES => features,
+        None if version >= WITH_FEATURES => {
+            return Err(format!(
+                "its protocol is of version {version}, and does not list its features"
+            ));
+        }
+        _ => &[],
+    };
     let unknown: Vec<String> = features
         .iter()
         .filter(|feature| !FEATURES.contains(&feature.as_str()))
@@ -135,7 +143,7 @@ fn data_file(
     let vector = add.deletion_vector.as_ref().map(log::Vector::id);
     let seen = (&schema.digest, add.modification_time, vector, &add.partition_values);
     let etag = serde_json::to_string(&seen).unwrap_or_default();
-    let view = View { fields: fields.clone(), constants, constants_win: true, deleted };
+    let view = View { fields: fields.clone(), constants, constants_win: true, rows: None, deleted };
     Ok(file.seen(view, etag))
 }
 

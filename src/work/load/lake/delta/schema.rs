@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::super::view::{Field, Shape};
-use super::super::{Declared, MOST_COLUMNS};
+use super::super::MOST_COLUMNS;
+use super::super::view::{Field, Shape, unique};
 use super::Mapping;
 use super::log::{Add, Metadata};
 
@@ -75,10 +75,6 @@ impl Schema {
         Ok(Self { fields, partitions, digest })
     }
 
-    pub fn declared(&self) -> Vec<Declared> {
-        self.fields.iter().map(|field| (field.name.clone(), field.shape.declared())).collect()
-    }
-
     /// The values of a file's partition, by the indices of their columns.
     ///
     /// # Errors
@@ -111,7 +107,8 @@ fn constant(text: &str, shape: &Shape) -> Option<Json> {
     match scalar {
         Scalar::Text => Some(text.into()),
         Scalar::Int => text.parse::<i64>().ok().map(Json::from),
-        Scalar::Float => text.parse::<f64>().ok().map(Json::from),
+        // JSON has no other numbers, so they would become NULL.
+        Scalar::Float => text.parse::<f64>().ok().filter(|x| x.is_finite()).map(Json::from),
         Scalar::Bool if text.eq_ignore_ascii_case("true") => Some(true.into()),
         Scalar::Bool if text.eq_ignore_ascii_case("false") => Some(false.into()),
         Scalar::Time => Timestamp::parse(text).map(|time| time.rfc3339().into()),
@@ -134,7 +131,8 @@ fn fields(json: &Json, mapping: Mapping, count: &mut usize) -> Result<Vec<Field>
     if *count > MOST_COLUMNS {
         return Err(format!("it has more than {MOST_COLUMNS} columns"));
     }
-    found.fields.into_iter().map(|field| field_of(field, mapping, count)).collect()
+    let one = |field| field_of(field, mapping, count);
+    unique(found.fields.into_iter().map(one).collect::<Result<_, _>>()?)
 }
 
 fn field_of(found: StructField, mapping: Mapping, count: &mut usize) -> Result<Field, String> {

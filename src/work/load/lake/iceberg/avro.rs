@@ -22,6 +22,9 @@ const DEEPEST: usize = 32;
 /// The most types of one schema.
 const MOST: usize = 20_000;
 
+/// The most values of one record: values that take no bytes are not bounded by the file.
+const MOST_VALUES: usize = 1_000_000;
+
 const DAMAGED: &str = "it is damaged";
 
 type Result<T, E = String> = std::result::Result<T, E>;
@@ -57,7 +60,7 @@ enum Named {
 /// # Errors
 /// A description: damaged, or beyond the bounds; errors of `each`.
 pub fn each(file: &[u8], each: &mut dyn FnMut(Json) -> Result<()>) -> Result<()> {
-    let mut bytes = Bytes(file.strip_prefix(MARK).ok_or("it is no file of Avro")?);
+    let mut bytes = Bytes::new(file.strip_prefix(MARK).ok_or("it is no file of Avro")?);
     let (mut schema, mut codec) = (None, b"null".as_slice());
     loop {
         let count = bytes.count()?;
@@ -75,7 +78,7 @@ pub fn each(file: &[u8], each: &mut dyn FnMut(Json) -> Result<()>) -> Result<()>
     }
     let types = Types::parse(schema.ok_or(DAMAGED)?)?;
     let sync = bytes.take(16)?;
-    while !bytes.0.is_empty() {
+    while !bytes.rest.is_empty() {
         let (count, length) = (bytes.count()?, bytes.count()?);
         let block = bytes.take(length)?;
         if bytes.take(16)? != sync {
@@ -91,17 +94,18 @@ pub fn each(file: &[u8], each: &mut dyn FnMut(Json) -> Result<()>) -> Result<()>
                 ));
             }
         };
-        let mut records = Bytes(inflated.as_deref().unwrap_or(block));
+        let mut records = Bytes::new(inflated.as_deref().unwrap_or(block));
         for _ in 0..count {
             // No record is empty, so that no number of them is endless.
-            let before = records.0.len();
+            let before = records.rest.len();
+            records.values = MOST_VALUES;
             let record = types.value(&types.root, &mut records, 0)?;
-            if records.0.len() == before {
+            if records.rest.len() == before {
                 return Err(DAMAGED.into());
             }
             each(record)?;
         }
-        if !records.0.is_empty() {
+        if !records.rest.is_empty() {
             return Err(DAMAGED.into());
         }
     }
@@ -137,6 +141,8 @@ impl Types {
         if depth > DEEPEST {
             return Err("its values nest too deep".into());
         }
+        let values = bytes.values.checked_sub(1);
+        bytes.values = values.ok_or("a record of it has too many values")?;
         Ok(match schema {
             Schema::Null => Json::Null,
             Schema::Boolean => (bytes.take(1)? != [0]).into(),
@@ -181,7 +187,8 @@ impl Types {
         })
     }
 
-    /// The items of an array or of a map, which stand in blocks. Each takes a byte at least.
+    /// The items of an array or of a map, which stand in blocks. Items of most types take a byte at least, so no block
+    /// has more of them than bytes are left; those of other types are bounded by the values of the record.
     fn items(
         &self,
         bytes: &mut Bytes<'_>,
@@ -197,7 +204,7 @@ impl Types {
                 // Its length in bytes follows.
                 bytes.long()?;
             }
-            if count.unsigned_abs() > bytes.0.len() as u64 {
+            if count.unsigned_abs() > bytes.rest.len() as u64 {
                 return Err(DAMAGED.into());
             }
             for _ in 0..count.unsigned_abs() {
@@ -282,13 +289,21 @@ impl Parser {
 }
 
 /// Bytes that are read from their beginning.
-struct Bytes<'b>(&'b [u8]);
+struct Bytes<'b> {
+    rest: &'b [u8],
+    /// The values that a record may still have.
+    values: usize,
+}
 
 impl<'b> Bytes<'b> {
+    fn new(rest: &'b [u8]) -> Self {
+        Self { rest, values: MOST_VALUES }
+    }
+
     fn take(&mut self, count: u64) -> Result<&'b [u8]> {
         let count = usize::try_from(count).map_err(|_| DAMAGED)?;
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(DAMAGED)?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(DAMAGED)?;
+        self.rest = rest;
         Ok(taken)
     }
 
@@ -408,6 +423,32 @@ mod tests {
         assert!(read(&file(r#""nothing""#, 1, b"x")).is_err());
         let deep = "[".repeat(1000) + &"]".repeat(1000);
         assert!(read(&file(&deep, 1, b"x")).is_err());
+    }
+
+    #[test]
+    fn values_without_bytes_are_bounded() {
+        let too_many: Result<Vec<Json>> = Err("a record of it has too many values".to_owned());
+        let nulls = r#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}"#;
+        let blocks = |count| {
+            let mut bytes = Vec::new();
+            (0..20_000).for_each(|_| long(count, &mut bytes));
+            long(0, &mut bytes);
+            bytes
+        };
+        assert_eq!(read(&file(nulls, 1, &blocks(1))).map(|all| all.len()), Ok(1));
+        assert_eq!(read(&file(nulls, 1, &blocks(20_000))), too_many);
+        // Each record holds the one before it twice.
+        let mut doubling = r#""null""#.to_owned();
+        for level in 0..31 {
+            let twice = match level {
+                0 => doubling.clone(),
+                _ => format!(r#""r{}""#, level - 1),
+            };
+            doubling = format!(
+                r#"{{"type": "record", "name": "r{level}", "fields": [{{"name": "a", "type": {doubling}}}, {{"name": "b", "type": {twice}}}]}}"#
+            );
+        }
+        assert_eq!(read(&file(&doubling, 1, b"x")), too_many);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The rows that files of position deletes tell: a path and a position each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use roaring::RoaringTreemap;
@@ -13,14 +13,21 @@ use crate::load::records::Record;
 use dcfs_core::error::Result;
 use dcfs_core::hex::hex;
 
-/// The most deleted rows of a snapshot: they are held in memory.
-const MOST: u64 = 1 << 28;
+/// The most bytes that the deleted rows of a snapshot take in memory, about.
+const MOST: u64 = 1 << 30;
+
+/// The bytes of a position: rows of other files count too, as they are read.
+const EACH: u64 = 2;
+
+/// The bytes of the first position in 65,536 rows, which have a container of their own.
+const FIRST: u64 = 256;
 
 /// Deleted positions, by the file that they are in and the number of the commit that deleted them.
 #[derive(Debug, Default)]
 pub struct Deletes {
     files: HashMap<String, Vec<(i64, RoaringTreemap)>>,
-    count: u64,
+    /// In bytes of memory.
+    cost: u64,
 }
 
 /// The positions of one file.
@@ -44,25 +51,38 @@ impl Stored for Positions {
 }
 
 impl Deletes {
-    /// Reads a file of deletes of a commit.
+    /// Reads a file of deletes of a commit. Rows of other files than those of `data` are skipped: such files are gone.
     ///
     /// # Errors
     /// A file that is damaged, or is none of deletes; too many rows; errors of the store.
-    pub fn add(&mut self, file: &SourceFile, sequence: i64, reach: &dyn Reach) -> Result<()> {
+    pub fn add(
+        &mut self,
+        file: &SourceFile,
+        sequence: i64,
+        data: &HashSet<&str>,
+        reach: &dyn Reach,
+    ) -> Result<()> {
         let opened = file.open(&|object| reach.fetch(object))?;
+        // Rows are in the order of their paths and positions, by the format.
+        let mut last = None;
         parquet::each(opened, &file.shown, None, &mut |row, record| {
             let Record::Json(fields) = record else { return Ok(()) };
             let path = fields.get("file_path").and_then(|path| path.as_str());
             let position = fields.get("pos").and_then(|position| position.as_u64());
+            let position = position.filter(|position| *position <= u64::from(u32::MAX));
             let (Some(path), Some(position)) = (path, position) else {
                 return Err(wrong(&file.shown, format!("row {row} is no deleted position")).into());
             };
-            self.count += 1;
-            if self.count > MOST {
-                let what = format!(
-                    "the table has more than {MOST} deleted rows; rewrite its data files first"
-                );
+            self.cost += EACH;
+            if self.cost > MOST {
+                let what = "the table has too many deleted rows; rewrite its data files first";
                 return Err(wrong(&file.shown, what).into());
+            }
+            let Some(path) = data.get(path).copied() else { return Ok(()) };
+            let place = Some((path, position >> 16));
+            if place != last {
+                self.cost += FIRST;
+                last = place;
             }
             let commits = match self.files.get_mut(path) {
                 Some(commits) => commits,
@@ -93,7 +113,7 @@ mod tests {
     fn deletes_apply_to_what_was_there_before() {
         let commits =
             vec![(3, RoaringTreemap::from_iter([1])), (5, RoaringTreemap::from_iter([2]))];
-        let deletes = Deletes { files: HashMap::from([("a".to_owned(), commits)]), count: 2 };
+        let deletes = Deletes { files: HashMap::from([("a".to_owned(), commits)]), cost: 4 };
         let of = |path, sequence| {
             let positions = deletes.of(path, sequence)?.positions(9).ok()?;
             Some(positions.iter().collect::<Vec<u64>>())

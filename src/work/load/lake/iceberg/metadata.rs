@@ -1,22 +1,30 @@
 //! The metadata of an Iceberg table: which file of it is the newest, and its snapshots.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::super::root::read;
-use super::super::{Reach, Root, SourceFile, missing, wrong};
+use super::super::{Allowed, Reach, Root, SourceFile, missing, wrong};
 use dcfs_core::error::Result;
 
 /// The folder of metadata.
 pub const FOLDER: &str = "metadata";
 
+/// The file that may say which metadata is the newest.
+const HINT: &str = "version-hint.text";
+
 /// How the name of a file of metadata ends.
 const ENDING: &str = ".metadata.json";
 
-/// The longest file of metadata, in bytes.
-const LONGEST: u64 = 512 << 20;
+/// The longest file of metadata, in bytes, without compression. Parsed, it takes several times as much.
+const LONGEST: u64 = 64 << 20;
+
+/// The first bytes of gzip.
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// The newest version of the format that is read.
 const FORMAT: i64 = 2;
@@ -55,6 +63,8 @@ pub struct Snapshot {
 #[serde(rename_all = "kebab-case")]
 struct Ref {
     snapshot_id: i64,
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 /// How rows are divided into partitions.
@@ -96,18 +106,27 @@ impl Metadata {
         let found = self.snapshots.iter().find(|one| one.snapshot_id == number);
         found.map(Some).ok_or_else(|| format!("it has no snapshot {number}"))
     }
+
+    /// Whether this is the name of a branch, which goes on, unlike a tag.
+    pub fn is_branch(&self, name: &str) -> bool {
+        self.refs.get(name).and_then(|named| named.kind.as_deref()) == Some("branch")
+    }
 }
 
 /// The newest metadata of a table, or that of the file that was named; and the folder of the table.
 ///
 /// # Errors
 /// No metadata, several that may be the newest; a version of the format that is not read.
-pub fn find(root: &Root, reach: &dyn Reach) -> Result<(Root, Metadata)> {
-    let (root, file) = match root.shown().ends_with(ENDING) {
-        true => named(root, reach)?,
-        false => (root.clone(), newest(root, reach)?),
+pub fn find(root: &Root, reach: &dyn Reach, allowed: &Allowed) -> Result<(Root, Metadata)> {
+    let (root, file) = match stem(root.shown()) {
+        Some(_) => named(root, reach, allowed)?,
+        None => (root.clone(), newest(root, reach, allowed)?),
     };
     let bytes = read(&file, LONGEST, reach)?;
+    let bytes = match bytes.starts_with(GZIP) {
+        true => inflated(&bytes).map_err(|what| wrong(&file.shown, what))?,
+        false => bytes,
+    };
     let metadata: Metadata = serde_json::from_slice(&bytes)
         .map_err(|error| wrong(&file.shown, format!("it is no metadata of Iceberg: {error}")))?;
     let version = metadata.format_version;
@@ -119,36 +138,46 @@ pub fn find(root: &Root, reach: &dyn Reach) -> Result<(Root, Metadata)> {
     Ok((root, metadata))
 }
 
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut all = Vec::new();
+    let read = GzDecoder::new(bytes).take(LONGEST + 1).read_to_end(&mut all);
+    read.map_err(|error| format!("it is damaged: {error}"))?;
+    match all.len() as u64 > LONGEST {
+        true => Err(format!("it is longer than {} MiB", LONGEST >> 20)),
+        false => Ok(all),
+    }
+}
+
 /// A file of metadata, and the folder of the table that it is in.
-fn named(file: &Root, reach: &dyn Reach) -> Result<(Root, SourceFile)> {
+fn named(file: &Root, reach: &dyn Reach, allowed: &Allowed) -> Result<(Root, SourceFile)> {
     let parts: Vec<&str> = file.shown().rsplitn(3, '/').collect();
     match parts[..] {
         [name, FOLDER, root] => {
             let root = Root::new(root)?;
-            let found = root.list(FOLDER, reach)?.into_iter().find(|(own, _)| own == name);
-            let (_, found) = found.ok_or_else(|| missing(file, "there is no such file"))?;
+            let mut found = root.list(FOLDER, &|own| own == name, reach, allowed)?;
+            let (_, found) = found.pop().ok_or_else(|| missing(file, "there is no such file"))?;
             Ok((root, found))
         }
-        [name, FOLDER] => named(&Root::new(&format!("./{FOLDER}/{name}"))?, reach),
+        [name, FOLDER] => named(&Root::new(&format!("./{FOLDER}/{name}"))?, reach, allowed),
         _ => Err(wrong(file.shown(), "it is not in the folder `metadata` of a table").into()),
     }
 }
 
 /// The newest metadata: as the hint of the table says, else that of the highest number.
-fn newest(root: &Root, reach: &dyn Reach) -> Result<SourceFile> {
-    let all = root.list(FOLDER, reach)?;
-    let hint = all.iter().find(|(name, _)| name == "version-hint.text");
+fn newest(root: &Root, reach: &dyn Reach, allowed: &Allowed) -> Result<SourceFile> {
+    let is_wanted = |name: &str| name == HINT || is_metadata(name);
+    let all = root.list(FOLDER, &is_wanted, reach, allowed)?;
+    let hint = all.iter().find(|(name, _)| name == HINT);
     let hint = hint.map(|(_, file)| read(file, 1 << 20, reach)).transpose()?;
     let mut found: Vec<(u64, &str, &SourceFile)> =
         all.iter().filter_map(|(name, file)| Some((number(name)?, name.as_str(), file))).collect();
-    if let Some(hint) = hint.and_then(|hint| String::from_utf8(hint).ok()) {
+    if let Some(hint) = hint {
+        let hint = String::from_utf8(hint);
+        let hint = hint.map_err(|_| wrong(root.shown(), format!("its `{HINT}` is not UTF-8")))?;
         let hint = hint.trim();
-        let hinted =
-            |name: &str| name == format!("v{hint}{ENDING}") || name == format!("{hint}{ENDING}");
-        found.retain(|(_, name, _)| hinted(name));
+        found.retain(|(_, name, _)| is_hinted(name, hint));
         if found.is_empty() {
-            let what =
-                format!("its `version-hint.text` names the version `{hint}`, which is not there");
+            let what = format!("its `{HINT}` names the version `{hint}`, which is not there");
             return Err(missing(root, what));
         }
     }
@@ -164,6 +193,12 @@ fn newest(root: &Root, reach: &dyn Reach) -> Result<SourceFile> {
     }
 }
 
+/// Whether a hint names a file of metadata: by its number, by its name, or by that without its endings.
+fn is_hinted(name: &str, hint: &str) -> bool {
+    let own = stem(name);
+    name == hint || own == Some(hint) || own.and_then(|own| own.strip_prefix('v')) == Some(hint)
+}
+
 /// Whether a file is one of metadata by its name.
 pub fn is_metadata(name: &str) -> bool {
     number(name).is_some()
@@ -175,9 +210,16 @@ pub fn is_path(path: &str) -> bool {
     parts.next().is_some_and(is_metadata) && parts.next() == Some(FOLDER)
 }
 
+/// The name of a file of metadata without its endings: `v3.metadata.json`, with gzip `v3.gz.metadata.json` and, by
+/// older writers, `v3.metadata.json.gz`.
+fn stem(name: &str) -> Option<&str> {
+    let own = name.strip_suffix(".gz").unwrap_or(name).strip_suffix(ENDING)?;
+    Some(own.strip_suffix(".gz").unwrap_or(own))
+}
+
 /// The number in the name of a file of metadata: `v3.metadata.json`, `00003-<uuid>.metadata.json`.
 fn number(name: &str) -> Option<u64> {
-    let own = name.strip_suffix(ENDING)?;
+    let own = stem(name)?;
     let digits = own.strip_prefix('v').unwrap_or(own);
     digits.split('-').next()?.parse().ok()
 }
@@ -191,6 +233,11 @@ mod tests {
         let cases = [
             ("v3.metadata.json", Some(3)),
             ("00012-8a-b.metadata.json", Some(12)),
+            ("v7.gz.metadata.json", Some(7)),
+            ("v7.metadata.json.gz", Some(7)),
+            ("00012-8a-b.gz.metadata.json", Some(12)),
+            ("v7.metadata.gz", None),
+            ("version-hint.text", None),
             ("x.metadata.json", None),
             ("00001-a.avro", None),
             ("99999999999999999999-a.metadata.json", None),
@@ -199,5 +246,37 @@ mod tests {
         for (name, want) in cases {
             assert_eq!(number(name), want, "{name}");
         }
+    }
+
+    #[test]
+    fn hints_name_metadata() {
+        let cases = [
+            ("v3.metadata.json", "3", true),
+            ("v3.metadata.json", "v3", true),
+            ("v3.metadata.json", "v3.metadata.json", true),
+            ("v3.gz.metadata.json", "3", true),
+            ("00003-a.metadata.json", "00003-a", true),
+            ("00003-a.metadata.json", "00003-a.metadata.json", true),
+            ("00003-a.metadata.json", "3", false),
+            ("v31.metadata.json", "3", false),
+            ("v3.metadata.json", "", false),
+        ];
+        for (name, hint, want) in cases {
+            assert_eq!(is_hinted(name, hint), want, "{name} {hint}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_read_within_bounds() {
+        let compressed = |length: u64| {
+            let zeros = std::io::repeat(b' ').take(length);
+            let mut bytes = Vec::new();
+            let mut encoder = flate2::read::GzEncoder::new(zeros, flate2::Compression::fast());
+            encoder.read_to_end(&mut bytes).expect("compressed");
+            bytes
+        };
+        assert_eq!(inflated(&compressed(3)), Ok(b"   ".to_vec()));
+        assert!(inflated(&compressed(LONGEST + 1)).is_err());
+        assert!(inflated(&compressed(3)[..9]).is_err());
     }
 }

@@ -9,23 +9,20 @@ mod deletes;
 mod metadata;
 mod schema;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::root::read;
-use super::view::{Deleted, Fields, View};
-use super::{Allowed, Reach, Root, SourceFile, Table, TableKind, TableVersion, wrong};
+use super::view::{Deleted, Fields, View, declared};
+use super::{Allowed, MOST_FILES, Reach, Root, SourceFile, Table, TableKind, TableVersion, wrong};
 use dcfs_core::error::Result;
 use deletes::Deletes;
 use metadata::Snapshot;
 pub use metadata::is_path;
 use schema::Schema;
-
-/// The most data files of a table.
-const MOST_FILES: usize = 10_000_000;
 
 /// The most manifests of a snapshot.
 const MOST_MANIFESTS: usize = 1_000_000;
@@ -68,6 +65,7 @@ struct DataFile {
     file_format: String,
     #[serde(default)]
     partition: Json,
+    record_count: u64,
     file_size_in_bytes: u64,
 }
 
@@ -94,7 +92,7 @@ pub fn is_there(root: &Root, reach: &dyn Reach) -> Result<bool> {
     if metadata::is_path(root.shown()) {
         return Ok(true);
     }
-    Ok(root.list(metadata::FOLDER, reach)?.iter().any(|(name, _)| metadata::is_metadata(name)))
+    root.has_any(metadata::FOLDER, &metadata::is_metadata, reach)
 }
 
 /// Opens a table at a snapshot, by default the current one.
@@ -102,11 +100,12 @@ pub fn is_there(root: &Root, reach: &dyn Reach) -> Result<bool> {
 /// # Errors
 /// As [`super::open`].
 pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed) -> Result<Table> {
-    let (root, metadata) = metadata::find(root, reach)?;
+    let (root, metadata) = metadata::find(root, reach, allowed)?;
     let in_table = |what: String| wrong(root.shown(), what);
     let snapshot = metadata.snapshot(at).map_err(in_table)?;
-    // The current version of a table has its current schema, which may be newer than the snapshot.
-    let of_snapshot = at.and(snapshot).and_then(|one| one.schema_id);
+    // The newest version of a table or of a branch has the current schema, which may be newer than the snapshot.
+    let is_fixed = at.is_some_and(|at| !metadata.is_branch(at));
+    let of_snapshot = snapshot.filter(|_| is_fixed).and_then(|one| one.schema_id);
     let schema = Schema::new(&metadata, of_snapshot);
     let schema = schema.map_err(|what| in_table(format!("its schema: {what}")))?;
     let location = metadata.location.trim_end_matches('/').to_owned();
@@ -116,7 +115,8 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
         None => (Vec::new(), Deletes::default()),
     };
     data.sort_by(|one, other| one.file.file_path.cmp(&other.file.file_path));
-    let fields = Arc::new(Fields { fields: schema.fields.clone(), by_id: true });
+    let fields =
+        Arc::new(Fields { fields: schema.fields.clone(), by_id: true, in_any_case: false });
     let mut files = Vec::with_capacity(data.len());
     for found in &data {
         let file = reader.file(&found.file)?;
@@ -130,7 +130,8 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
             Some(positions) => Deleted::Stored(positions),
             None => Deleted::None,
         };
-        let view = View { fields: fields.clone(), constants, constants_win: false, deleted };
+        let rows = Some(found.file.record_count);
+        let view = View { fields: fields.clone(), constants, constants_win: false, rows, deleted };
         files.push(file.seen(view, etag.unwrap_or_default()));
     }
     let of = TableVersion {
@@ -138,12 +139,12 @@ pub fn open(root: &Root, at: Option<&str>, reach: &dyn Reach, allowed: &Allowed)
         address: root.address(),
         version: snapshot.map_or_else(|| "none".to_owned(), |one| one.snapshot_id.to_string()),
     };
-    Ok(Table { of, columns: schema.declared(), files })
+    Ok(Table { of, columns: declared(&schema.fields), files })
 }
 
 impl Reader<'_> {
-    /// The data files of a snapshot, and its deletes.
-    fn files(&self, snapshot: &Snapshot) -> Result<(Vec<Found>, Deletes)> {
+    /// The manifests of a snapshot.
+    fn manifests(&self, snapshot: &Snapshot) -> Result<Vec<Listed>> {
         let mut manifests: Vec<Listed> = Vec::new();
         match (&snapshot.manifest_list, &snapshot.manifests) {
             (Some(list), _) => {
@@ -159,8 +160,13 @@ impl Reader<'_> {
             }
             (None, None) => {}
         }
-        let (mut data, mut deletes) = (Vec::new(), Deletes::default());
-        for listed in &manifests {
+        Ok(manifests)
+    }
+
+    /// The data files of a snapshot, and its deletes.
+    fn files(&self, snapshot: &Snapshot) -> Result<(Vec<Found>, Deletes)> {
+        let (mut data, mut of_deletes) = (Vec::new(), Vec::new());
+        for listed in &self.manifests(snapshot)? {
             let path = self.below(&listed.manifest_path);
             let file =
                 self.root.file(&path, Some(listed.manifest_length), self.reach, self.allowed)?;
@@ -175,15 +181,13 @@ impl Reader<'_> {
                     sequence,
                     spec: listed.partition_spec_id,
                 });
-                most(of_manifest.len() + data.len(), MOST_FILES, "files")
+                let count = of_manifest.len() + data.len() + of_deletes.len();
+                most(count, MOST_FILES, "files")
             })?;
             for found in of_manifest {
                 match (listed.content, found.file.content) {
                     (0, 0) => data.push(found),
-                    (1, 1) => {
-                        let file = self.file(&found.file)?;
-                        deletes.add(&file, found.sequence, self.reach)?;
-                    }
+                    (1, 1) => of_deletes.push(found),
                     (1, 2) => {
                         let what = "it has equality deletes, which are not read; rewrite its data files first (in Spark: \
                                     `CALL system.rewrite_data_files`)";
@@ -197,7 +201,19 @@ impl Reader<'_> {
                 }
             }
         }
+        let deletes = self.deletes(&data, &of_deletes)?;
         Ok((data, deletes))
+    }
+
+    /// The rows of data files that files of deletes tell.
+    fn deletes(&self, data: &[Found], of_deletes: &[Found]) -> Result<Deletes> {
+        let paths: HashSet<&str> = data.iter().map(|one| one.file.file_path.as_str()).collect();
+        let mut deletes = Deletes::default();
+        for found in of_deletes {
+            let file = self.file(&found.file)?;
+            deletes.add(&file, found.sequence, &paths, self.reach)?;
+        }
+        Ok(deletes)
     }
 
     /// Passes on the records of a file of Avro.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::super::view::{Field, Shape};
-use super::super::{Declared, MOST_COLUMNS};
+use super::super::MOST_COLUMNS;
+use super::super::view::{Field, Shape, unique};
 use super::Constants;
 use super::metadata::Metadata;
 
@@ -66,8 +66,9 @@ impl Schema {
     pub fn new(metadata: &Metadata, number: Option<i64>) -> Result<Self, String> {
         let number = number.or(metadata.current_schema_id);
         let by_number = |one: &&Json| one["schema-id"].as_i64() == number && number.is_some();
-        let found = metadata.schemas.iter().find(by_number).or(metadata.schema.as_ref());
-        let found = found.ok_or("there is none of its number")?;
+        let found = metadata.schemas.iter().find(by_number);
+        let of_first = metadata.schema.as_ref().filter(|_| metadata.schemas.is_empty());
+        let found = found.or(of_first).ok_or("there is none of its number")?;
         let mut names = Names::new();
         if let Some(text) = metadata.properties.get(MAPPING) {
             let mapped: Vec<Mapped> =
@@ -81,10 +82,6 @@ impl Schema {
         let seen = format!("{found} {:?}", metadata.properties.get(MAPPING));
         let digest = hex(&Sha256::digest(seen)[..16]);
         Ok(Self { fields, types, digest })
-    }
-
-    pub fn declared(&self) -> Vec<Declared> {
-        self.fields.iter().map(|field| (field.name.clone(), field.shape.declared())).collect()
     }
 
     /// The values of columns that tell partitions apart: a file may lack these columns.
@@ -110,6 +107,12 @@ impl Schema {
                 }
             };
         };
+        if values.len() != spec.fields.len() {
+            let (is, wanted) = (values.len(), spec.fields.len());
+            return Err(format!(
+                "a manifest has {is} values of a partition, and its division {wanted} fields"
+            ));
+        }
         for (field, value) in spec.fields.iter().zip(values) {
             let at =
                 self.fields.iter().position(|one| one.id.map(i64::from) == Some(field.source_id));
@@ -158,7 +161,7 @@ fn fields(json: &Json, names: &Names, count: &mut usize) -> Result<Vec<Field>, S
         let stored = names.get(&id).cloned().unwrap_or_default();
         Ok(Field { name, stored, id: Some(id), shape, is_required: required })
     };
-    found.fields.into_iter().map(one).collect()
+    unique(found.fields.into_iter().map(one).collect::<Result<_, String>>()?)
 }
 
 fn shape(kind: &Json, names: &Names, count: &mut usize) -> Result<Shape, String> {
