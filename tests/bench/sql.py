@@ -106,6 +106,7 @@ if "half" in names:
 found = []
 for way in ("table", "arrow", "parquet"):
     duck = duckdb.connect()
+    duck.execute("set enable_progress_bar = false")
     for name in names.split(','):
         table = f"ds_local_local_{name}_1_0_0"
         if way == "parquet":
@@ -123,7 +124,7 @@ print(json.dumps(found))
     done = subprocess.run([python, "-c", script, folder, ",".join(names), sql, str(times)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"DuckDB: {done.stderr[-2000:]}")
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def datachain(folder, times):

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -35,6 +35,8 @@ const WAITING: usize = 32;
 pub struct Small {
     tier: Arc<Tier>,
     secret: Mutex<Secret>,
+    /// Held while the secret is made.
+    making: Mutex<()>,
     writer: OnceLock<SyncSender<Sealed>>,
 }
 
@@ -54,20 +56,17 @@ struct Sealed {
 impl Small {
     /// Makes no request yet.
     pub fn new(tier: Arc<Tier>) -> Arc<Self> {
-        Arc::new(Self { tier, secret: Mutex::default(), writer: OnceLock::new() })
+        let (secret, making, writer) = Default::default();
+        Arc::new(Self { tier, secret, making, writer })
     }
 
-    /// The secret, made if there is none and this host may share. `None` as well while another thread looks for it, which
-    /// may take as long as the catalog does.
+    /// The secret; `None` if the catalog has none. It is asked for it once, and then every [`AWAY`] until it has one.
     fn secret(&self) -> Option<Digest> {
-        let mut secret = match self.secret.try_lock() {
-            Ok(secret) => secret,
-            Err(TryLockError::Poisoned(secret)) => secret.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
+        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = secret.looked.is_none_or(|looked| looked.elapsed() >= AWAY);
         if secret.known.is_none() && is_due {
-            let known = self.look().unwrap_or_else(|error| {
+            let (uuid, name) = SECRET;
+            let known = self.tier.catalog.shared(uuid, name).unwrap_or_else(|error| {
                 tracing::warn!(%error, "no secret for small objects, so none is shared");
                 None
             });
@@ -76,21 +75,34 @@ impl Small {
         secret.known
     }
 
-    /// The same for a command, which waits for it.
-    fn needed(&self) -> Result<Digest> {
-        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
-        if secret.known.is_none() {
-            *secret = Secret { known: self.look()?, looked: Some(Instant::now()) };
+    /// The same, made if there is none. This may wait for the lock of the catalog, so only one thread does it, and others
+    /// look for small objects meanwhile.
+    fn needed(&self, _turn: MutexGuard<'_, ()>) -> Result<Digest> {
+        if let Some(known) = self.secret() {
+            return Ok(known);
         }
-        secret.known.ok_or_else(super::unwritable)
+        if !self.tier.may_write() {
+            return Err(super::unwritable());
+        }
+        let known = Some(made(self.tier.catalog.path())?);
+        let looked = Some(Instant::now());
+        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = Secret { known, looked };
+        known.ok_or_else(super::unwritable)
     }
 
-    fn look(&self) -> Result<Option<Digest>> {
-        let (uuid, name) = SECRET;
-        match self.tier.catalog.shared(uuid, name)? {
-            None if self.tier.may_write() => made(self.tier.catalog.path()).map(Some),
-            found => Ok(found),
+    /// The turn of the thread that may make the secret.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secret for an object that is offered; `None` if there is none yet, and another thread makes it.
+    fn offered(&self) -> Option<Digest> {
+        if let Some(known) = self.secret() {
+            return Some(known);
         }
+        let turn = self.making.try_lock().ok()?;
+        let made = self.needed(turn);
+        made.inspect_err(|error| tracing::warn!(%error, "small objects are not shared")).ok()
     }
 
     /// Writes an object, and waits until it is there.
@@ -98,7 +110,7 @@ impl Small {
     /// # Errors
     /// Errors of the folder; a catalog that has no secret and cannot be written.
     pub fn put(&self, key: &[u8; 16], bytes: &[u8]) -> Result<()> {
-        let secret = self.needed()?;
+        let secret = self.needed(self.turn())?;
         self.tier.put(place(&secret, key), sealed(&secret, key, bytes))
     }
 
@@ -107,7 +119,7 @@ impl Small {
     /// # Errors
     /// As [`Small::put`].
     pub fn keys(&self) -> Result<HashSet<[u8; 16]>> {
-        let home = home(&self.needed()?);
+        let home = home(&self.needed(self.turn())?);
         let mut keys = HashSet::new();
         for part in parts(&home) {
             let listed = self.tier.ask(|objects| objects.list(&part))?;
@@ -142,7 +154,10 @@ impl shared::Small for Small {
     }
 
     fn offer(&self, key: &[u8; 16], bytes: &[u8]) {
-        let Some(secret) = self.secret().filter(|_| self.tier.may_write()) else { return };
+        if !self.tier.may_write() {
+            return;
+        }
+        let Some(secret) = self.offered() else { return };
         let object = Sealed { key: place(&secret, key), bytes: sealed(&secret, key, bytes) };
         let writer = self.writer.get_or_init(|| start(&self.tier));
         if let Err(TrySendError::Full(object)) = writer.try_send(object) {
