@@ -34,8 +34,7 @@ pub trait Small: Send + Sync {
     /// The bytes of an object that is `size` long, verified; `None` if no host shared it, or nothing answers.
     fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>>;
 
-    /// Offers an object that was just fetched. Does not wait until it is written; where too many wait already, it is not
-    /// shared.
+    /// Offers an object that was just fetched. Returns at once; where too many wait already, it is not shared.
     fn offer(&self, key: &[u8; 16], bytes: &[u8]);
 }
 

@@ -57,17 +57,6 @@ impl Near {
         let found = timeout(PATIENCE, look).await.ok()?.ok()??;
         (found.len() as u64 == self.size).then(|| found.into())
     }
-
-    /// Offers the bytes to other hosts, unless too many objects are looked for or offered just now.
-    fn offer(&self, bytes: &Bytes) {
-        let Ok(right) = AT_SHARED.try_acquire() else { return };
-        let (small, key, bytes) = (Arc::clone(&self.small), self.key, bytes.clone());
-        // The catalog may be asked: not on a thread that answers readers.
-        drop(tokio::task::spawn_blocking(move || {
-            small.offer(&key.0, &bytes);
-            drop(right);
-        }));
-    }
 }
 
 impl Ranges for Near {
@@ -80,7 +69,7 @@ impl Ranges for Near {
                 return Ok(bytes);
             }
             let bytes = Arc::clone(&self.object).get(range).await?;
-            self.offer(&bytes);
+            self.small.offer(&self.key.0, &bytes);
             Ok(bytes)
         }
         .boxed()

@@ -182,7 +182,12 @@ impl Tier {
     /// Whether results can be shared: the settings allow it, the catalog can store digests, and no
     /// write was refused.
     fn may_write(&self) -> bool {
-        self.rules.may_write && !self.is_closed.load(Ordering::Relaxed) && self.takes_digests()
+        self.wants_writes() && self.takes_digests()
+    }
+
+    /// The same but for the catalog: asks nothing.
+    fn wants_writes(&self) -> bool {
+        self.rules.may_write && !self.is_closed.load(Ordering::Relaxed)
     }
 
     fn takes_digests(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -33,11 +33,14 @@ const WAITING: usize = 32;
 
 /// The small objects of the folder.
 pub struct Small {
+    sealer: Arc<Sealer>,
+    writer: OnceLock<SyncSender<Offered>>,
+}
+
+/// The folder, and the secret that seals what is written there.
+struct Sealer {
     tier: Arc<Tier>,
     secret: Mutex<Secret>,
-    /// Held while the secret is made.
-    making: Mutex<()>,
-    writer: OnceLock<SyncSender<Sealed>>,
 }
 
 /// The secret of the catalog, once it is known; before, when it was last looked for.
@@ -48,18 +51,12 @@ struct Secret {
 }
 
 /// An object to write.
-struct Sealed {
-    key: String,
+struct Offered {
+    key: [u8; 16],
     bytes: Vec<u8>,
 }
 
-impl Small {
-    /// Makes no request yet.
-    pub fn new(tier: Arc<Tier>) -> Arc<Self> {
-        let (secret, making, writer) = Default::default();
-        Arc::new(Self { tier, secret, making, writer })
-    }
-
+impl Sealer {
     /// The secret; `None` if the catalog has none. It is asked for it once, and then every [`AWAY`] until it has one.
     fn secret(&self) -> Option<Digest> {
         let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +64,7 @@ impl Small {
         if secret.known.is_none() && is_due {
             let (uuid, name) = SECRET;
             let known = self.tier.catalog.shared(uuid, name).unwrap_or_else(|error| {
-                tracing::warn!(%error, "no secret for small objects, so none is shared");
+                tracing::warn!(%error, "no secret for small objects, so none is found");
                 None
             });
             *secret = Secret { known, looked: Some(Instant::now()) };
@@ -75,34 +72,31 @@ impl Small {
         secret.known
     }
 
-    /// The same, made if there is none. This may wait for the lock of the catalog, so only one thread does it, and others
-    /// look for small objects meanwhile.
-    fn needed(&self, _turn: MutexGuard<'_, ()>) -> Result<Digest> {
+    /// The same, made if there is none: this may wait for the lock of the catalog.
+    fn needed(&self) -> Result<Digest> {
         if let Some(known) = self.secret() {
             return Ok(known);
         }
         if !self.tier.may_write() {
             return Err(super::unwritable());
         }
-        let known = Some(made(self.tier.catalog.path())?);
-        let looked = Some(Instant::now());
-        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = Secret { known, looked };
-        known.ok_or_else(super::unwritable)
+        let known = made(self.tier.catalog.path())?;
+        let secret = Secret { known: Some(known), looked: Some(Instant::now()) };
+        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+        Ok(known)
     }
 
-    /// The turn of the thread that may make the secret.
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put(&self, key: &[u8; 16], bytes: &[u8]) -> Result<()> {
+        let secret = self.needed()?;
+        self.tier.put(place(&secret, key), sealed(&secret, key, bytes))
     }
+}
 
-    /// The secret for an object that is offered; `None` if there is none yet, and another thread makes it.
-    fn offered(&self) -> Option<Digest> {
-        if let Some(known) = self.secret() {
-            return Some(known);
-        }
-        let turn = self.making.try_lock().ok()?;
-        let made = self.needed(turn);
-        made.inspect_err(|error| tracing::warn!(%error, "small objects are not shared")).ok()
+impl Small {
+    /// Makes no request yet.
+    pub fn new(tier: Arc<Tier>) -> Arc<Self> {
+        let sealer = Arc::new(Sealer { tier, secret: Mutex::default() });
+        Arc::new(Self { sealer, writer: OnceLock::new() })
     }
 
     /// Writes an object, and waits until it is there.
@@ -110,8 +104,7 @@ impl Small {
     /// # Errors
     /// Errors of the folder; a catalog that has no secret and cannot be written.
     pub fn put(&self, key: &[u8; 16], bytes: &[u8]) -> Result<()> {
-        let secret = self.needed(self.turn())?;
-        self.tier.put(place(&secret, key), sealed(&secret, key, bytes))
+        self.sealer.put(key, bytes)
     }
 
     /// The keys of all objects of this catalog.
@@ -119,10 +112,10 @@ impl Small {
     /// # Errors
     /// As [`Small::put`].
     pub fn keys(&self) -> Result<HashSet<[u8; 16]>> {
-        let home = home(&self.needed(self.turn())?);
+        let home = home(&self.sealer.needed()?);
         let mut keys = HashSet::new();
         for part in parts(&home) {
-            let listed = self.tier.ask(|objects| objects.list(&part))?;
+            let listed = self.sealer.tier.ask(|objects| objects.list(&part))?;
             let names = listed.iter().filter_map(|listed| listed.key.strip_prefix(&home));
             keys.extend(names.filter_map(key));
         }
@@ -140,28 +133,28 @@ fn made(catalog: &std::path::Path) -> Result<Digest> {
 
 impl shared::Small for Small {
     fn find(&self, key: &[u8; 16], size: u64) -> Option<Vec<u8>> {
-        let secret = self.secret()?;
+        let secret = self.sealer.secret()?;
+        let tier = &self.sealer.tier;
         // A range: an object of another length is no error of the folder.
         let sealed = 0..SEAL as u64 + size;
         let place = place(&secret, key);
-        let found = self.tier.ask(|objects| objects.get_range(&place, sealed)).ok()??;
+        let found = tier.ask(|objects| objects.get_range(&place, sealed)).ok()??;
         let opened = opened(&secret, key, found);
         match opened {
-            Some(_) => self.tier.counts.fetched(size),
-            None => self.tier.counts.refused(),
+            Some(_) => tier.counts.fetched(size),
+            None => tier.counts.refused(),
         }
         opened
     }
 
     fn offer(&self, key: &[u8; 16], bytes: &[u8]) {
-        if !self.tier.may_write() {
+        if !self.sealer.tier.wants_writes() {
             return;
         }
-        let Some(secret) = self.offered() else { return };
-        let object = Sealed { key: place(&secret, key), bytes: sealed(&secret, key, bytes) };
-        let writer = self.writer.get_or_init(|| start(&self.tier));
-        if let Err(TrySendError::Full(object)) = writer.try_send(object) {
-            tracing::debug!(key = object.key, "not shared: too many objects wait");
+        let offered = Offered { key: *key, bytes: bytes.to_vec() };
+        let writer = self.writer.get_or_init(|| start(&self.sealer));
+        if let Err(TrySendError::Full(_)) = writer.try_send(offered) {
+            tracing::debug!("an object is not shared: too many wait");
         }
     }
 }
@@ -175,12 +168,12 @@ impl Tier {
 }
 
 /// Starts the thread that writes, which ends when nothing more can come.
-fn start(tier: &Arc<Tier>) -> SyncSender<Sealed> {
-    let (sender, coming): (_, Receiver<Sealed>) = sync_channel(WAITING);
-    let tier = Arc::clone(tier);
+fn start(sealer: &Arc<Sealer>) -> SyncSender<Offered> {
+    let (sender, coming): (_, Receiver<Offered>) = sync_channel(WAITING);
+    let sealer = Arc::clone(sealer);
     let write = move || {
-        for Sealed { key, bytes } in coming {
-            if let Err(error) = tier.put(key, bytes) {
+        for Offered { key, bytes } in coming {
+            if let Err(error) = sealer.put(&key, &bytes) {
                 tracing::debug!(%error, "a small object is not shared");
             }
         }
