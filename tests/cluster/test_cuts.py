@@ -270,8 +270,9 @@ def test_a_writer_that_is_interrupted_leaves_nothing_half_and_its_command_is_rep
                 assert is_between(state, before, after), (where, state)
             if code == 0:
                 assert state == after, where
-            if code > 0 and state == after != before:
-                assert "not known whether" in errors, (where, errors)
+            # A copy goes on after its last version.
+            if code > 0 and state == after != before and command != "copy":
+                assert "not known whether" in errors or "the change was made" in errors, (where, errors)
             finish(prepared, catalog, command, state == after, where)
             final = catalog.state()
             assert final[1] == after[1] and final[0].items() >= after[0].items(), (where, final, after)

@@ -8,7 +8,7 @@ use super::naming::{self, DescriptionArgs};
 use super::output::Output;
 use super::{CatalogArg, complete, usage};
 use dcfs_core::annotation::{Annotation, Annotations, LONGEST};
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, Description, Writer};
@@ -77,12 +77,20 @@ impl Describe {
         if let Some(column) = &self.column {
             catalog.schema(&latest)?.select(&[column], &[])?;
         }
-        self.change(&catalog)?;
-        let said = self.said(&catalog)?;
+        let is_changed = self.change(&catalog)?;
+        let unshown = |error: Error| match is_changed {
+            true => {
+                let told = format!("the change was made, but cannot be shown: {error}");
+                Error::new(error.kind(), told)
+            }
+            false => error,
+        };
+        let said = self.said(&catalog).map_err(unshown)?;
         if self.json { out.json(&said) } else { said.print(self.column.as_deref(), out) }
     }
 
-    fn change(&self, catalog: &Catalog) -> Result<()> {
+    /// Makes the change that was asked for; returns whether there was one.
+    fn change(&self, catalog: &Catalog) -> Result<bool> {
         let attrs = self.described.attrs().or(self.no_attrs.then_some(&[]));
         let description = self.described.description.clone();
         let changes = Description { description, attrs: attrs.map(<[_]>::to_vec) };
@@ -109,7 +117,7 @@ impl Describe {
             let mut writer = Writer::open(catalog.path())?;
             writer.annotate(&self.name, column, &annotation, &author::name())?;
         }
-        Ok(())
+        Ok(changes != Description::default() || !annotation.is_empty())
     }
 
     fn said(&self, catalog: &Catalog) -> Result<Said> {
