@@ -117,6 +117,16 @@ pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     line(&text)
 }
 
+/// The causes of an error of HTTP, without the address, which may contain values or be signed.
+pub fn cause(error: &reqwest::Error) -> String {
+    let text = std::error::Error::source(error).map(causes).unwrap_or_default();
+    match text.is_empty() {
+        false => text,
+        true if error.is_timeout() => "it took too long".into(),
+        true => "it closed the connection".into(),
+    }
+}
+
 /// A server's message on one line: without control characters, and limited in length.
 pub fn line(said: &str) -> String {
     const MOST: usize = 300;

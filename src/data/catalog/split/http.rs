@@ -17,7 +17,7 @@ use reqwest::{Client, Response};
 use tokio::sync::Semaphore;
 
 use super::address::Server;
-use super::error::{ServerError, causes, line};
+use super::error::{ServerError, cause, line};
 use super::secret;
 use super::tasks::{self, Tasks};
 
@@ -111,9 +111,9 @@ impl ClickHouse {
                 .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
                 .build()
         };
-        let failed = |cause: reqwest::Error| ServerError::Unreachable {
+        let failed = |error: reqwest::Error| ServerError::Unreachable {
             server: name.clone(),
-            cause: self::cause(&cause),
+            cause: cause(&error),
         };
         let opened = Self {
             tasks,
@@ -471,16 +471,6 @@ fn cut(tail: &[u8], server: &str, user: &str, error: &reqwest::Error) -> ServerE
     match said.and_then(|said| said.find("Code: ").map(|at| &said[at..])) {
         Some(said) => error_of(code_in(said), said, server, user),
         None => ServerError::Cut { server: server.to_owned(), cause: cause(error) },
-    }
-}
-
-/// The causes of an error, without the request URL, which contains values.
-fn cause(error: &reqwest::Error) -> String {
-    let text = std::error::Error::source(error).map(causes).unwrap_or_default();
-    match text.is_empty() {
-        false => text,
-        true if error.is_timeout() => "it took too long".into(),
-        true => "it closed the connection".into(),
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::task::AbortHandle;
 use super::address::Account;
 use super::answers::{Dataset, Export, Progress};
 use super::error::StudioError;
-use crate::catalog::split::error::{causes, line};
+use crate::catalog::split::error::{cause, line};
 use crate::catalog::split::tasks::{self, Tasks};
 
 /// The timeout for connecting.
@@ -104,9 +104,9 @@ impl Api {
             // Through a proxy, a token without encryption would leave this machine.
             if is_secure { builder } else { builder.no_proxy() }
         };
-        let failed = |cause: reqwest::Error| StudioError::Unreachable {
+        let failed = |error: reqwest::Error| StudioError::Unreachable {
             server: server.clone(),
-            cause: self::cause(&cause),
+            cause: cause(&error),
         };
         let follow = Policy::custom(move |attempt| followed(attempt, is_secure));
         Ok(Self {
@@ -420,16 +420,6 @@ fn said(body: &[u8]) -> String {
     text.filter(|text| !text.trim().is_empty())
         .map(|text| format!(": {}", line(text)))
         .unwrap_or_default()
-}
-
-/// The causes of an error, without the address, which may be signed.
-fn cause(error: &reqwest::Error) -> String {
-    let text = std::error::Error::source(error).map(causes).unwrap_or_default();
-    match text.is_empty() {
-        false => text,
-        true if error.is_timeout() => "it took too long".into(),
-        true => "it closed the connection".into(),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::catalog::ask::{Answer, Ask, Bound, Write, bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use crate::catalog::{Digest, SharedName};
+use dcfs_core::hex;
 
 const TABLE: &str = "dcfs_shared";
 
@@ -27,7 +28,7 @@ pub fn note(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Result<()
     let sql = "DELETE FROM dcfs_shared WHERE uuid = ?1 AND name = ?2";
     write.run(sql, bound![uuid, name])?;
     let sql = "INSERT INTO dcfs_shared (uuid, name, digest, made_at) VALUES (?1, ?2, ?3, ?4)";
-    write.run(sql, bound![uuid, name, &dcfs_core::hex::hex(of), &now()])?;
+    write.run(sql, bound![uuid, name, &hex::hex(of), &now()])?;
     Ok(())
 }
 
@@ -36,7 +37,7 @@ pub fn note_once(write: &dyn Write, uuid: &str, name: &str, of: &Digest) -> Resu
     if Columns::of(write, TABLE)?.exist() {
         let sql = "SELECT digest FROM dcfs_shared WHERE uuid = ?1 AND name = ?2";
         let found = write.first(sql, &[Bound::Text(uuid), Bound::Text(name)])?;
-        if let Some(there) = found.and_then(|row| digest(row.text(0)?)) {
+        if let Some(there) = found.and_then(|row| hex::bytes(row.text(0)?)) {
             return Ok(there);
         }
     }
@@ -59,7 +60,7 @@ pub fn find(tables: &dyn Ask, uuid: &str, name: &str) -> Result<Option<Digest>, 
     }
     let sql = "SELECT t.digest FROM dcfs_shared t WHERE t.uuid = ?1 AND t.name = ?2";
     let found = tables.first(sql, &[Bound::Text(uuid), Bound::Text(name)])?;
-    Ok(found.and_then(|row| digest(row.text(0)?)))
+    Ok(found.and_then(|row| hex::bytes(row.text(0)?)))
 }
 
 /// All digests, by version.
@@ -71,23 +72,10 @@ pub fn all(tables: &dyn Ask) -> Result<Vec<SharedName>, Error> {
         "SELECT t.uuid, t.name, t.digest FROM dcfs_shared t ORDER BY t.uuid, t.name LIMIT {MOST}"
     );
     let shared = |mut row: Answer| {
-        let digest = digest(row.text(2)?)?;
+        let digest = hex::bytes(row.text(2)?)?;
         Some(SharedName { uuid: row.take(0)?, name: row.take(1)?, digest })
     };
     Ok(tables.ask(&sql, &[])?.into_iter().filter_map(shared).collect())
-}
-
-fn digest(text: &str) -> Option<Digest> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 64 {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (byte, digits) in digest.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(digest)
 }
 
 #[cfg(test)]
@@ -97,9 +85,9 @@ mod tests {
     #[test]
     fn only_digests_are_digests() {
         let text = "00ff".repeat(16);
-        assert_eq!(digest(&text).map(|d| (d[0], d[1])), Some((0, 255)));
+        assert_eq!(hex::bytes(&text).map(|d: Digest| (d[0], d[1])), Some((0, 255)));
         for bad in ["", "00", &"zz".repeat(32), &"\u{e9}".repeat(32), &format!("{text}0")] {
-            assert_eq!(digest(bad), None, "{bad}");
+            assert_eq!(hex::bytes::<32>(bad), None, "{bad}");
         }
     }
 }

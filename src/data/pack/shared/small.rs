@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{AWAY, Tier};
 use crate::catalog::{Digest, Writer};
 use dcfs_core::error::Result;
-use dcfs_core::hex::hex;
+use dcfs_core::hex::{self, hex};
 use dcfs_core::shared;
 
 /// The folder of sealed objects. Changes whenever their form does.
@@ -203,16 +203,7 @@ fn place(secret: &Digest, key: &[u8; 16]) -> String {
 
 /// The key of an object by its place in a folder of [`home`].
 fn key(name: &str) -> Option<[u8; 16]> {
-    let digits: Vec<u8> = name.bytes().filter(|byte| *byte != b'/').collect();
-    let mut key = [0; 16];
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != key.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
+    hex::bytes(&name.replace('/', ""))
 }
 
 fn mac(secret: &Digest, key: &[u8; 16], bytes: &[u8]) -> Hmac<Sha256> {

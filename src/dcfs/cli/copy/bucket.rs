@@ -12,7 +12,7 @@ use super::sums::Sum;
 use super::{Written, tells_its_version};
 use crate::cli::progress::Progress;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::hex::hex;
+use dcfs_core::hex::{self, hex};
 use dcfs_store::put::Target;
 use dcfs_vfs::{Attr, Vfs};
 
@@ -36,7 +36,7 @@ pub async fn file_to(
 ) -> Result<Written> {
     let time = file.mtime.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     let there = target.look(key).await?.filter(|there| there.size == file.size);
-    let noted = there.as_ref().and_then(|there| unhex(there.note(SHA256)?));
+    let noted = there.as_ref().and_then(|there| hex::bytes(there.note(SHA256)?));
     let is_same_time =
         there.as_ref().is_some_and(|there| there.note(MTIME) == Some(&time.to_string()));
     if let Some(sum) = noted.filter(|_| is_same_time && tells_its_version(file)) {
@@ -104,17 +104,6 @@ async fn in_parts(
     }
 }
 
-fn unhex(text: &str) -> Option<Sum> {
-    let mut sum = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, at) in sum.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,9 +111,9 @@ mod tests {
     #[test]
     fn checksums_are_read_back() {
         let sum: Sum = Sha256::digest("x").into();
-        assert_eq!(unhex(&hex(&sum)), Some(sum));
+        assert_eq!(hex::bytes(&hex(&sum)), Some(sum));
         for bad in ["", "zz", &"g".repeat(64), &"\u{e9}".repeat(32)] {
-            assert_eq!(unhex(bad), None, "{bad}");
+            assert_eq!(hex::bytes::<32>(bad), None, "{bad}");
         }
     }
 }

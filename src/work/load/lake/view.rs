@@ -47,6 +47,38 @@ impl Shape {
     }
 }
 
+/// The words in which a format writes its types as JSON.
+pub struct Words {
+    pub scalar: fn(&str) -> Option<Scalar>,
+    pub list: &'static str,
+    /// The keys of the type of items, and of values of a map.
+    pub item: &'static str,
+    pub value: &'static str,
+}
+
+impl Words {
+    /// The shape that JSON describes; `fields` reads those of a struct.
+    pub fn shape(
+        &self,
+        kind: &Json,
+        fields: &mut dyn FnMut(&Json) -> Result<Vec<Field>, String>,
+    ) -> Result<Shape, String> {
+        let unread = |name: &str| format!("its type `{name}` is not read");
+        if let Some(name) = kind.as_str() {
+            return (self.scalar)(name).map(Shape::Scalar).ok_or_else(|| unread(name));
+        }
+        match kind["type"].as_str() {
+            Some("struct") => Ok(Shape::Struct(fields(kind)?)),
+            Some(list) if list == self.list => {
+                Ok(Shape::List(Box::new(self.shape(&kind[self.item], fields)?)))
+            }
+            Some("map") => Ok(Shape::Map(Box::new(self.shape(&kind[self.value], fields)?))),
+            Some(other) => Err(unread(other)),
+            None => Err("it has no type".into()),
+        }
+    }
+}
+
 /// The columns of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fields {

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::super::MOST_COLUMNS;
-use super::super::view::{Field, Shape, unique};
+use super::super::view::{Field, Shape, Words, unique};
 use super::Mapping;
 use super::log::{Add, Metadata};
 
@@ -124,6 +124,8 @@ fn physical(schema: &Json, at: usize) -> Result<String, String> {
         .ok_or_else(|| format!("column {} has no `delta.columnMapping.physicalName`", at + 1))
 }
 
+const WORDS: Words = Words { scalar, list: "array", item: "elementType", value: "valueType" };
+
 /// The fields of a struct. The parser of JSON bounds how deep they nest.
 fn fields(json: &Json, mapping: Mapping, count: &mut usize) -> Result<Vec<Field>, String> {
     let found = Struct::deserialize(json).map_err(|error| error.to_string())?;
@@ -154,23 +156,10 @@ fn field_of(found: StructField, mapping: Mapping, count: &mut usize) -> Result<F
         }
         Mapping::None | Mapping::Name => None,
     };
-    let shape = shape(&kind, mapping, count).map_err(|what| format!("column `{name}`: {what}"))?;
+    let shape = WORDS
+        .shape(&kind, &mut |json| fields(json, mapping, count))
+        .map_err(|what| format!("column `{name}`: {what}"))?;
     Ok(Field { name, stored, id, shape, is_required: !nullable })
-}
-
-fn shape(kind: &Json, mapping: Mapping, count: &mut usize) -> Result<Shape, String> {
-    if let Some(name) = kind.as_str() {
-        return scalar(name)
-            .map(Shape::Scalar)
-            .ok_or_else(|| format!("its type `{name}` is not read"));
-    }
-    match kind["type"].as_str() {
-        Some("struct") => Ok(Shape::Struct(fields(kind, mapping, count)?)),
-        Some("array") => Ok(Shape::List(Box::new(shape(&kind["elementType"], mapping, count)?))),
-        Some("map") => Ok(Shape::Map(Box::new(shape(&kind["valueType"], mapping, count)?))),
-        Some(other) => Err(format!("its type `{other}` is not read")),
-        None => Err("it has no type".into()),
-    }
 }
 
 fn scalar(name: &str) -> Option<Scalar> {

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::super::MOST_COLUMNS;
-use super::super::view::{Field, Shape, unique};
+use super::super::view::{Field, Words, unique};
 use super::Constants;
 use super::metadata::Metadata;
 
@@ -147,6 +147,8 @@ fn named(mapped: Vec<Mapped>, names: &mut Names) {
     }
 }
 
+const WORDS: Words = Words { scalar, list: "list", item: "element", value: "value" };
+
 /// The fields of a struct. The parser of JSON bounds how deep they nest.
 fn fields(json: &Json, names: &Names, count: &mut usize) -> Result<Vec<Field>, String> {
     let found = Struct::deserialize(json).map_err(|error| error.to_string())?;
@@ -156,27 +158,13 @@ fn fields(json: &Json, names: &Names, count: &mut usize) -> Result<Vec<Field>, S
     }
     let one = |found: StructField| {
         let StructField { id, name, required, kind } = found;
-        let shape =
-            shape(&kind, names, count).map_err(|what| format!("column `{name}`: {what}"))?;
+        let shape = WORDS
+            .shape(&kind, &mut |json| fields(json, names, count))
+            .map_err(|what| format!("column `{name}`: {what}"))?;
         let stored = names.get(&id).cloned().unwrap_or_default();
         Ok(Field { name, stored, id: Some(id), shape, is_required: required })
     };
     unique(found.fields.into_iter().map(one).collect::<Result<_, String>>()?)
-}
-
-fn shape(kind: &Json, names: &Names, count: &mut usize) -> Result<Shape, String> {
-    if let Some(name) = kind.as_str() {
-        return scalar(name)
-            .map(Shape::Scalar)
-            .ok_or_else(|| format!("its type `{name}` is not read"));
-    }
-    match kind["type"].as_str() {
-        Some("struct") => Ok(Shape::Struct(fields(kind, names, count)?)),
-        Some("list") => Ok(Shape::List(Box::new(shape(&kind["element"], names, count)?))),
-        Some("map") => Ok(Shape::Map(Box::new(shape(&kind["value"], names, count)?))),
-        Some(other) => Err(format!("its type `{other}` is not read")),
-        None => Err("it has no type".into()),
-    }
 }
 
 fn scalar(name: &str) -> Option<Scalar> {
