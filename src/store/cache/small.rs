@@ -91,12 +91,17 @@ impl Small {
             }
             Err(error) => return Err(error),
         };
-        match Mark::read(&file).filter(|_| is_of(&file, self.size)) {
+        match self.mark(&file) {
             Some(mark) => self.found(file, mark),
             None if cancel::is_hurried() => return Err(io::ErrorKind::WouldBlock.into()),
-            None => self.leftover(&file)?,
+            None => self.leftover(file)?,
         }
         Ok(())
+    }
+
+    /// The mark of a file that is complete.
+    fn mark(&self, file: &File) -> Option<Mark> {
+        Mark::read(file).filter(|_| is_of(file, self.size))
     }
 
     fn found(&self, file: File, mark: Mark) {
@@ -107,19 +112,32 @@ impl Small {
         }
     }
 
-    /// Removes a file that nobody is writing.
-    fn leftover(&self, file: &File) -> io::Result<()> {
+    /// Removes a file without a mark that nobody is writing.
+    fn leftover(&self, file: File) -> io::Result<()> {
         if file.try_lock().is_err() {
             return Ok(());
         }
-        tracing::warn!(file = %self.path.display(), "not the cache of this object; recreated");
-        self.remove(file)
+        // It may have been completed, or removed, before it was locked here.
+        if let Some(mark) = self.mark(&file) {
+            file.unlock()?;
+            self.found(file, mark);
+            return Ok(());
+        }
+        let meta = file.metadata()?;
+        // An empty one may be so new that whoever creates it has not locked it yet: nothing is lost.
+        if meta.nlink() > 0 && meta.size() > 0 {
+            tracing::warn!(file = %self.path.display(), "not the cache of this object; recreated");
+        }
+        self.remove(&file)
     }
 
     fn remove(&self, file: &File) -> io::Result<()> {
-        match files::is_named(file, &self.path)? {
-            true => fs::remove_file(&self.path),
-            false => Ok(()),
+        match files::is_named(file, &self.path) {
+            Ok(true) => fs::remove_file(&self.path),
+            Ok(false) => Ok(()),
+            // Another process removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -261,14 +279,16 @@ impl Small {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.look(),
             made => made?,
         };
-        // A process that looks at it before it is locked takes it for a leftover and removes its name.
-        let is_locked = file.try_lock_shared().is_ok();
+        // A process that looked at it before it was locked takes it for a leftover and removes its name.
+        if file.try_lock_shared().is_err() {
+            return Ok(());
+        }
         match self.fill(&file, bytes) {
             Ok(mark) => {
-                let believed = Stamp::of(&file).filter(|stamp| is_locked && !stamp.is_gone());
+                let believed = Stamp::of(&file).filter(|stamp| !stamp.is_gone());
                 if believed.is_some() {
                     let found = Some(Found { file: Arc::new(file), mark, believed });
-                    *self.state() = State { found, is_locked };
+                    *self.state() = State { found, is_locked: true };
                 }
                 Ok(())
             }
