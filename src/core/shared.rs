@@ -47,7 +47,7 @@ pub trait Objects: Send + Sync {
     /// Reads an object of at most `most` bytes; `None` if there is none.
     ///
     /// # Errors
-    /// A longer object; errors of the store.
+    /// [`Kind::Stale`](crate::error::Kind::Stale): a longer object; errors of the store.
     fn get(&self, key: &str, most: u64) -> Result<Option<Seen>>;
 
     /// Reads a part of an object; `None` if there is none, it ends before, or the store cannot read parts.

@@ -162,7 +162,8 @@ pub fn tier(config: store::Config, catalog: &Arc<Catalog>, who: Who) -> Result<O
         Who::Mount => said.write,
         Who::Told => true,
     };
-    let rules = Rules { may_write, lease: said.lease, split: said.split };
+    let (lease, split, patience) = (said.lease, said.split, said.patience);
+    let rules = Rules { may_write, lease, split, patience };
     Ok(Some(Tier::new(objects, catalog.clone(), rules)))
 }
 

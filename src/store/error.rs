@@ -46,6 +46,9 @@ pub enum Error {
          index it again and save a new version"
     )]
     Changed { place: String, what: &'static str, recorded: String, found: String },
+    /// An object of more bytes than it should have.
+    #[error("`{place}` is longer than expected")]
+    Longer { place: String },
     /// The name of an open file now leads to another file.
     #[error("`{place}` was replaced while it was read")]
     Replaced { place: String },
@@ -96,7 +99,10 @@ pub enum Error {
 impl From<Error> for dcfs_core::error::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
-            Error::Changed { .. } | Error::Replaced { .. } | Error::Gone { .. } => Kind::Stale,
+            Error::Changed { .. }
+            | Error::Longer { .. }
+            | Error::Replaced { .. }
+            | Error::Gone { .. } => Kind::Stale,
             Error::Denied { .. } | Error::Forbidden { .. } => Kind::Denied,
             Error::Busy { .. } => Kind::Busy,
             Error::Missing { .. } => Kind::Missing,

@@ -228,7 +228,8 @@ impl Vfs {
             }
             None => rows.iter().take(EXAMPLES).collect(),
         };
-        let first = first.into_iter().filter_map(|row| place.pack.row_id(row)).collect();
+        let first =
+            first.into_iter().filter_map(|row| place.pack.row_id(row).ok().flatten()).collect();
         Some(Narrowed { diff, filters, rows: rows.len(), is_ranked, first, why_empty })
     }
 

@@ -83,7 +83,7 @@ impl Vfs {
 
     pub(super) fn row_path(&self, slot: Slot, ordinal: u32, ending: &str) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
-        match pack.and_then(|pack| pack.row_id(ordinal)) {
+        match pack.and_then(|pack| pack.row_id(ordinal).ok().flatten()) {
             Some(id) => format!("/_views/rows/{id}{ending}"),
             None => format!("/_views/rows/(row number {ordinal})"),
         }

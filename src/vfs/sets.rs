@@ -181,7 +181,8 @@ fn collect(source: &Source, leaf: &Class<'_>) -> Result<Option<Values>> {
         fits = collector.push(ordinal, cell);
         if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    let id = |ordinal| source.pack.row_id(ordinal).map_or(0, |id| id.key());
+    let ids = source.pack.ids()?;
+    let id = |ordinal| ids.get(ordinal).map_or(0, |id| id.key());
     Ok(fits.then(|| collector.finish(leaf.value, id)))
 }
 

@@ -38,7 +38,7 @@ pub fn save<'w>(
     match chosen {
         Chosen::All => stage.copy(of, [RowId::ALL])?,
         Chosen::Some(pack, selected) => {
-            stage.copy(of, ids(pack, selected))?;
+            stage.copy(of, ids(pack, selected)?)?;
             if stage.rows()? != selected.rows.len() {
                 let message = format!("the rows of `{of}` are not those that were packed");
                 return Err(Error::new(Kind::Stale, message));
@@ -72,7 +72,8 @@ pub fn told<'w>(
 pub(crate) fn ids<'s>(
     pack: &'s Pack,
     selected: &'s Selected,
-) -> impl Iterator<Item = RangeInclusive<RowId>> + 's {
+) -> Result<impl Iterator<Item = RangeInclusive<RowId>> + 's> {
+    let ids = pack.ids()?;
     let runs: Box<dyn Iterator<Item = RangeInclusive<u32>>> = match &selected.ranking {
         Some(ranking) => Box::new(runs(ranking.rows.iter().map(|ranked| ranked.row))),
         None => {
@@ -81,7 +82,7 @@ pub(crate) fn ids<'s>(
         }
     };
     // A row that the pack does not have is detected when rows are counted.
-    runs.filter_map(|run| Some(pack.row_id(*run.start())?..=pack.row_id(*run.end())?))
+    Ok(runs.filter_map(|run| Some(ids.get(*run.start())?..=ids.get(*run.end())?)))
 }
 
 /// Groups consecutive numbers into ranges.

@@ -58,7 +58,8 @@ impl Asked {
         if let Some(pack) = pack {
             let version = Version { catalog, of, pack, each: &|_| {} };
             let rows = queries.select(version, &query, None)?.rows;
-            let ids = rows.iter().filter_map(|row| Some(pack.row_id(row)?.key()));
+            let known = pack.ids()?;
+            let ids = rows.iter().filter_map(|row| Some(known.get(row)?.key()));
             return Ok(json!({"ids": ids.collect::<Vec<_>>()}));
         }
         let filter = query.filter.ok_or("no condition")?;

@@ -151,7 +151,8 @@ impl Fixture {
 
     pub fn ours(&self, text: &str) -> Vec<i64> {
         let rows = self.select(text).rows;
-        rows.iter().map(|row| self.pack.row_id(row).expect("a row").key()).collect()
+        let ids = self.pack.ids().expect("a whole pack");
+        rows.iter().map(|row| ids.get(row).expect("a row").key()).collect()
     }
 
     fn sqlite(&self, sql: &str) -> Vec<i64> {
@@ -455,7 +456,8 @@ fn order_is_that_of_sql() {
     ];
     for (ours, sql) in cases {
         let ranking = fixture.select(ours).ranking.expect("an order");
-        let rows = ranking.rows.iter().map(|ranked| fixture.pack.row_id(ranked.row));
+        let ids = fixture.pack.ids().expect("a whole pack");
+        let rows = ranking.rows.iter().map(|ranked| ids.get(ranked.row));
         let found: Vec<i64> = rows.map(|id| id.expect("a row").key()).collect();
         let text = format!("SELECT sys__id FROM \"{}\" {sql}", fixture.table);
         let mut statement = fixture.db.prepare(&text).expect("SQL");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::id::EntryId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::object::Object;
 use dcfs_data::pack::names::remote::{ENDING, Opener, open_here};
 use dcfs_data::pack::names::write::split;
@@ -38,13 +38,15 @@ fn agree(names: &[&str], rows: &[ModelRow], per_block: usize, page: usize) -> Re
     let packs = cache.path().join("packs");
     let pack = pack_of(&packs, names, rows, TINY)?;
     let all = as_told(model::version(names, rows));
-    let opened = in_blocks(&pack, names, per_block, opener(&packs, names, rows));
-    if pack.first_of_all().is_none() && !rows.is_empty() {
-        assert!(opened.is_err(), "ids with gaps are not in blocks");
-        return Ok(());
-    }
-    let blocks = opened?;
+    let blocks = in_blocks(&pack, names, per_block, opener(&packs, names, rows))?;
+    assert_eq!(blocks.first_of_all(), pack.first_of_all());
     assert_eq!(walk_names(&blocks, page)?, all, "{per_block} entries in a block");
+    for ordinal in 0..pack.row_count() + 2 {
+        assert_eq!(blocks.row_id(ordinal)?, pack.row_id(ordinal)?, "row {ordinal}");
+    }
+    for id in rows.iter().flat_map(|row| [row.id, row.id + 1].map(RowId::new)) {
+        assert_eq!(blocks.ordinal(id)?, pack.ordinal(id)?, "row {id}");
+    }
     assert!(!blocks.is_here(), "blocks were enough");
     forged(&blocks, &pack);
     // Whatever else is asked needs the pack, and then all comes from it.
@@ -79,7 +81,8 @@ fn walk_names(pack: &Pack, page: usize) -> Result<Tree> {
                     assert_eq!(pack.dir_of(entry)?, dir, "the directory of {path:?}");
                     let facts = pack.facts(entry)?;
                     let rows = pack.rows(entry)?.into_iter().map(|id| pack.ordinal(id));
-                    let rows = rows.map(|row| row.expect("a row") as usize).collect();
+                    let rows = rows.map(|row| row.map(|row| row.expect("a row") as usize));
+                    let rows = rows.collect::<Result<_>>()?;
                     let object = Object {
                         size: facts.size,
                         last_modified: facts.mtime,

@@ -188,7 +188,8 @@ fn file(pack: &Pack, dir: Dir, entry: EntryId) -> Result<ModelFile> {
     assert_eq!(pack.column_of(entry)?, dir.column);
     let facts = pack.facts(entry)?;
     let ids: Vec<RowId> = pack.rows(entry)?;
-    let ordinals = (0..pack.row_count()).filter(|n| ids.contains(&pack.row_id(*n).expect("a row")));
+    let known = pack.ids()?;
+    let ordinals = (0..pack.row_count()).filter(|n| ids.contains(&known.get(*n).expect("a row")));
     let rows: Vec<usize> = ordinals.map(|n| n as usize).collect();
     for ordinal in &rows {
         assert_eq!(pack.entry_of(dir.column, *ordinal as u32)?, Some(entry), "row {ordinal}");

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dcfs_core::error::{Error, Kind};
 use dcfs_core::expr;
-use dcfs_core::id::EntryId;
+use dcfs_core::id::{EntryId, RowId};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
 use dcfs_data::pack::{Limits, Node, Pack, Packs, names};
@@ -33,15 +34,31 @@ struct Home {
 
 impl Home {
     fn new(rows: i64) -> Self {
+        Self::of((0..rows).map(|n| format!("{}/{n}.jpg", n % 7)))
+    }
+
+    /// The same of files at these paths.
+    fn of(paths: impl Iterator<Item = String>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let builder = CatalogBuilder::new(dir.path());
-        let rows = (0..rows).map(|n| {
-            row().file(file("s3://b", format!("{}/{n}.jpg", n % 7).as_str()).size(n)).cell(n % 100)
-        });
+        let rows = (0_i64..)
+            .zip(paths)
+            .map(|(n, path)| row().file(file("s3://b", path.as_str()).size(n)).cell(n % 100));
         let version = builder.dataset("pets").version("1.0.0").file_column("file");
         version.column("width", "INTEGER", "int").rows(rows).save();
         fs::create_dir(dir.path().join("shared")).expect("made");
         Self { dir, builder }
+    }
+
+    /// The same of rows whose `sys__id` have gaps, as filters of DataChain leave them.
+    fn with_gaps(rows: i64) -> Self {
+        let home = Self::new(rows);
+        let table = home.builder.table(1);
+        home.builder.sql(&format!(
+            "DELETE FROM \"{table}\" WHERE sys__id % 3 = 1 OR sys__id BETWEEN 100 AND 700;
+             UPDATE datasets_versions SET num_objects = (SELECT count(*) FROM \"{table}\");"
+        ));
+        home
     }
 
     fn shared(&self) -> PathBuf {
@@ -81,12 +98,18 @@ impl Host {
 
     /// A host for which versions of `split` rows are large.
     fn splitting(home: &Home, may_write: bool, split: u64) -> Self {
+        Self::patient(home, may_write, split, None)
+    }
+
+    /// The same with a limit for an outage of the folder.
+    fn patient(home: &Home, may_write: bool, split: u64, patience: Option<Duration>) -> Self {
         let catalog = Arc::new(Catalog::open(home.builder.path()).expect("a catalog"));
         let of = catalog.versions().expect("versions").remove(0);
         let prefix = format!("file://{}", home.shared().display());
         let config = Config::new(Duration::from_secs(5));
         let objects = dcfs_store::shared::open(&config, &prefix).expect("a folder");
-        let tier = Tier::new(objects, catalog.clone(), Rules { may_write, lease: LEASE, split });
+        let rules = Rules { may_write, lease: LEASE, split, patience };
+        let tier = Tier::new(objects, catalog.clone(), rules);
         let cache = tempfile::tempdir().expect("a folder");
         let tier_of = Some(tier.clone());
         let folder = cache.path().join("cache");
@@ -94,9 +117,38 @@ impl Host {
         Self { cache, catalog, of, tier, packs }
     }
 
+    /// Packs of another mount over the same cache.
+    fn reopened(&self) -> Packs {
+        let folder = self.cache.path().join("cache");
+        Packs::shared(self.catalog.clone(), folder, Limits::default(), Some(self.tier.clone()))
+    }
+
+    /// The `sys__id` of every row.
+    fn ids(&self) -> Vec<i64> {
+        let pack = self.pack();
+        let ids = pack.ids().expect("the ids");
+        (0..pack.row_count()).map(|row| ids.get(row).expect("a row").key()).collect()
+    }
+
     fn pack(&self) -> Arc<Pack> {
+        self.try_pack().expect("a pack")
+    }
+
+    fn try_pack(&self) -> Result<Arc<Pack>, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(self.packs.get(&self.of)).expect("a pack")
+        runtime.block_on(self.packs.get(&self.of))
+    }
+
+    /// The pack of another mount over the same cache.
+    fn obtain(&self, packs: &Packs) -> Arc<Pack> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(packs.get(&self.of)).expect("a pack")
+    }
+
+    /// The same host after its mount ended and another began.
+    fn remounted(self) -> Self {
+        let packs = self.reopened();
+        Self { packs, ..self }
     }
 
     /// Every path, in order.
@@ -165,7 +217,7 @@ fn names_in_blocks_are_enough_until_the_pack_is_needed() {
     assert_eq!(pack.facts(entry).expect("in the same block").size, Some(59993));
     assert_eq!(
         pack.first_row(entry).expect("in the same block"),
-        pack.row_id(59993).expect("a row")
+        pack.row_id(59993).expect("no gaps").expect("a row")
     );
     assert_eq!(pack.requests() - before, 1);
     let (before, mut listed) = (pack.requests(), 0);
@@ -186,6 +238,189 @@ fn names_in_blocks_are_enough_until_the_pack_is_needed() {
     assert!(pack.is_here(), "the whole pack was fetched");
     assert_eq!(reader.paths(), paths);
     assert_eq!(reader.tier.told().refused, 0);
+}
+
+#[test]
+fn a_small_directory_is_looked_up_and_listed_with_one_request() {
+    let home = Home::of((0..20_000).map(|n| format!("{:02}/{:03}.jpg", n / 1000, n % 1000)));
+    let builder = Host::splitting(&home, false, 1000);
+    builder.pack();
+    Host { tier: Host::splitting(&home, true, 1000).tier, ..builder }.share();
+    let reader = Host::splitting(&home, false, 1000);
+    let pack = reader.pack();
+    let root = pack.root(0).expect("one column");
+    let folder = |name: &[u8]| match pack.lookup(root, name, None).expect("read") {
+        Some(Node::Dir(dir)) => dir,
+        other => panic!("a directory, not {other:?}"),
+    };
+    // Not neighbours, which share blocks.
+    for name in [b"02", b"06", b"10", b"14", b"18"] {
+        let (before, mut listed) = (pack.requests(), 0);
+        let dir = folder(name);
+        assert_eq!(pack.requests() - before, 1);
+        pack.list(dir, dir.first, None, &mut |_| {
+            listed += 1;
+            ControlFlow::Continue(())
+        })
+        .expect("read");
+        assert_eq!(listed, 1000);
+        assert!(pack.lookup(dir, b"500.jpg", None).expect("read").is_some());
+        assert_eq!(pack.requests() - before, 1, "all of it came with its name");
+    }
+    assert!(pack.lookup(root, b"no", None).expect("read").is_none());
+    // A large directory is not fetched by its name.
+    let home = Home::new(ROWS);
+    let builder = Host::splitting(&home, false, 1000);
+    builder.pack();
+    Host { tier: Host::splitting(&home, true, 1000).tier, ..builder }.share();
+    let reader = Host::splitting(&home, false, 1000);
+    let pack = reader.pack();
+    let bytes = || reader.tier.told().fetched_bytes;
+    let before = bytes();
+    let root = pack.root(0).expect("one column");
+    let Some(Node::Dir(dir)) = pack.lookup(root, b"3", None).expect("read") else {
+        panic!("a directory")
+    };
+    let named = bytes() - before;
+    assert!(pack.lookup(dir, b"59993.jpg", None).expect("read").is_some());
+    let one = bytes() - before - named;
+    assert!(one > 0 && named < 2 * one, "{named} bytes for its name, {one} for one of its files");
+}
+
+#[test]
+fn names_are_removed_when_the_whole_pack_is_here() {
+    let home = Home::new(3000);
+    let builder = Host::splitting(&home, false, 1000);
+    let (paths, count) = (builder.paths(), builder.count("width > 50"));
+    let builder = Host { tier: Host::splitting(&home, true, 1000).tier, ..builder };
+    builder.pack().share(&builder.tier.of(&builder.of)).expect("shared");
+    let reader = Host::splitting(&home, false, 1000);
+    let packs = reader.cache.path().join("cache/packs");
+    let there = |ending: &str| {
+        let entries = fs::read_dir(&packs).expect("readable").flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().expect("a name"));
+        names.filter(|name| name.ends_with(ending)).count()
+    };
+    let files = |folder: &Path| fs::read_dir(folder).map_or(0, |entries| entries.count());
+    assert_eq!((reader.paths(), reader.count("width > 50")), (paths.clone(), count));
+    let pack = reader.pack();
+    let blocks = pack.folder().join(names::BLOCKS);
+    assert!(fs::metadata(&blocks).expect("kept").len() > 0);
+    pack.bring().expect("the whole pack");
+    assert_eq!(fs::metadata(&blocks).expect("kept").len(), 0, "nobody needs it");
+    // Another mount of the same host opens the whole pack, while this one uses the folder.
+    let whole = reader.obtain(&reader.reopened()).folder().to_owned();
+    assert_eq!(there(".names"), 1);
+    let columns = files(&pack.folder().join("columns"));
+    assert!(columns > 0 && files(&whole.join("columns")) == 0);
+    drop(pack);
+    let last = reader.remounted();
+    assert_eq!(there(".names"), 0);
+    assert_eq!(files(&whole.join("columns")), columns, "packed columns stay");
+    assert_eq!((last.paths(), last.count("width > 50")), (paths, count));
+}
+
+#[test]
+fn names_that_cannot_be_read_are_waited_for_and_then_done_without() {
+    let home = Home::new(3000);
+    let builder = Host::splitting(&home, false, 1000);
+    let paths = builder.paths();
+    let builder = Host { tier: Host::splitting(&home, true, 1000).tier, ..builder };
+    builder.share();
+    let away = home.dir.path().join("away");
+    let hour = Some(Duration::from_secs(3600));
+    let built = |host: &Host| {
+        let entries = fs::read_dir(host.cache.path().join("cache/packs")).into_iter().flatten();
+        entries.flatten().filter(|entry| entry.path().join("c0.fst").exists()).count()
+    };
+    let (waiting, open) = [(); 2].map(|()| Host::patient(&home, false, 1000, hour)).into();
+    let pack = open.pack();
+    assert!(!pack.is_here());
+    fs::rename(home.shared(), &away).expect("renamed");
+    for _ in 0..3 {
+        let error = waiting.try_pack().expect_err("no names");
+        assert_eq!(error.kind().codes().0, Kind::Broken.codes().0, "EIO");
+        assert!(error.to_string().contains("`patience`"), "{error}");
+    }
+    let error = pack.entry_of(0, 7).expect_err("neither there nor built");
+    assert!(error.to_string().contains("`patience`"), "{error}");
+    assert_eq!((built(&waiting), built(&open)), (0, 0), "nothing is built meanwhile");
+    // A host that has the pack needs no folder, one without patience builds it.
+    let ready = builder.remounted();
+    assert_eq!((ready.paths(), ready.pack().is_here()), (paths.clone(), true));
+    let hasty = Host::patient(&home, false, 1000, Some(Duration::ZERO));
+    assert_eq!((hasty.paths(), built(&hasty)), (paths.clone(), 1));
+    fs::rename(&away, home.shared()).expect("renamed");
+    let found = (0..600).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        waiting.try_pack().ok()
+    });
+    assert!(!found.expect("it is there again").is_here());
+    assert_eq!((waiting.paths(), built(&waiting)), (paths, 0));
+}
+
+#[test]
+fn ids_with_gaps_are_in_blocks_too() {
+    let home = Home::with_gaps(ROWS);
+    let builder = Host::splitting(&home, false, 1000);
+    let (paths, count) = (builder.paths(), builder.count("width > 50"));
+    let wide = builder.count("width > 98");
+    let builder = Host { tier: Host::splitting(&home, true, 1000).tier, ..builder };
+    builder.share();
+    let (whole, reader) = (builder.pack(), Host::splitting(&home, false, 1000));
+    let pack = reader.pack();
+    assert_eq!((reader.tier.told().fetched, pack.first_of_all()), (3, None));
+    assert_eq!(reader.paths(), paths);
+    let rows = |pack: &Pack| {
+        let entries = (0..paths.len() as u32).step_by(997).map(EntryId::new);
+        entries.map(|entry| pack.rows(entry).expect("its rows")).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&pack), rows(&whole), "an open needs no map of ids");
+    let before = reader.tier.told().fetched;
+    assert!(names::hurried(|| pack.row_id(5)).is_none(), "it would wait");
+    let ids =
+        |pack: &Pack| (0..=pack.row_count()).map(|row| pack.row_id(row)).collect::<Result<_, _>>();
+    let known: Vec<_> = ids(&whole).expect("all are here");
+    assert_eq!(ids(&pack).expect("fetched"), known);
+    let back = |id: i64| (pack.ordinal(RowId::new(id)), whole.ordinal(RowId::new(id)));
+    for id in (0..2000).chain(ROWS - 10..ROWS + 10) {
+        let (ours, theirs) = back(id);
+        assert_eq!(ours.expect("here"), theirs.expect("here"), "row {id}");
+    }
+    assert_eq!(reader.tier.told().fetched, before + 1, "once");
+    assert_eq!((reader.count("width > 50"), reader.count("width > 98")), (count, wide));
+    assert!(!pack.is_here() && reader.tier.told().refused == 0);
+    // The next mount has them here.
+    drop(pack);
+    let again = reader.remounted();
+    let (pack, before) = (again.pack(), again.tier.told().fetched);
+    assert_eq!(ids(&pack).expect("here"), known);
+    assert_eq!(again.tier.told().fetched, before);
+}
+
+#[test]
+fn a_byte_of_any_object_is_noticed_whoever_reads_ids() {
+    let home = Home::with_gaps(3000);
+    let builder = Host::splitting(&home, false, 1000);
+    let (count, ids) = (builder.count("width > 50"), builder.ids());
+    Host { tier: Host::splitting(&home, true, 1000).tier, ..builder }.share();
+    let (mut refused, objects) = (0, home.objects());
+    for object in &objects {
+        let bytes = fs::read(object).expect("readable");
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x40;
+            fs::write(object, &changed).expect("written");
+            let reader = Host::splitting(&home, false, 1000);
+            assert_eq!(reader.ids(), ids, "byte {at} of {}", object.display());
+            assert_eq!(reader.count("width > 50"), count);
+            refused += reader.tier.told().refused;
+        }
+        fs::remove_file(object).expect("removed");
+        assert_eq!(Host::splitting(&home, false, 1000).ids(), ids);
+        fs::write(object, &bytes).expect("written");
+    }
+    assert!(refused > objects.len() as u64, "{refused}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -36,9 +37,10 @@ def team(s3, tmp_path):
     folder = tmp_path / "catalog"
     made.make(folder, "class/hash", ROWS, made.TYPED)
 
-    def host(name, write=False, prefix=f"s3://{bucket}/dcfs", url=s3.url, lease=1, split=4_000_000):
+    def host(name, write=False, prefix=f"s3://{bucket}/dcfs", url=s3.url, lease=1, split=4_000_000, patience=None):
         config = tmp_path / f"{name}.toml"
         said = f'[shared]\nprefix = "{prefix}"\nwrite = {str(write).lower()}\nlease = {lease}\nsplit = {split}\n'
+        said += "" if patience is None else f"patience = {patience}\n"
         config.write_text(said)
         keys = servers.S3.KEYS | {"AWS_ENDPOINT_URL": url, "DCFS_CONFIG": str(config)}
         return mounts.Dcfs(tmp_path / name, **keys)
@@ -268,6 +270,49 @@ def test_names_in_blocks_are_read_by_range(team, tmp_path):
             assert listed == names(truth) and requests == 0
 
 
+def test_ids_with_gaps_are_in_blocks_too(team, tmp_path):
+    """Rows that a filter left out, and files that two rows name: look-ups, opens, rows and tables by blocks are those of the whole pack."""
+    files = tmp_path / "files"
+    for n in range(9000):
+        path = files / f"{n % 40:02}/{n * 7919 % 9000:05}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"file {n}\n")
+    shutil.rmtree(team.catalog)
+    team.host("first").ok("index", files, "--save", "bench", "--catalog", team.catalog)
+    with sqlite3.connect(team.catalog / ".datachain" / "db") as database:
+        table = "ds_local_local_bench_1_0_0"
+        database.execute(f"CREATE TEMP TABLE again AS SELECT * FROM {table} WHERE sys__id % 1000 = 1")
+        database.execute("UPDATE again SET sys__id = sys__id + 100000")
+        database.execute(f"INSERT INTO {table} SELECT * FROM again")
+        # The last gap is a whole directory.
+        database.execute(f"DELETE FROM {table} WHERE sys__id % 5 = 2 OR sys__id BETWEEN 4000 AND 4400")
+        database.execute(f"UPDATE datasets_versions SET num_objects = (SELECT count(*) FROM {table}) WHERE id = (SELECT max(id) FROM datasets_versions)")
+        left = [row for (row,) in database.execute(f"SELECT sys__id FROM {table}")]
+    warm(team, team.host("first", split=1000))
+
+    def seen(mount):
+        root = mount.datasets / "bench@1.0.0"
+        texts = {path.relative_to(root): path.read_text() for path in sorted(root.glob("[0-9]*/*0.txt"))}
+        why = [os.path.exists(root / f"_views/rows/{row}.json") for row in (left[0], left[0] + 1, left[-1], left[-1] + 1, 2, 4200)]
+        return texts, why, (root / "_rows.jsonl").read_text(), (root / "sys__id > 4300" / "_count").read_text()
+
+    second = team.host("second", split=1000)
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "a") as truth:
+        want, all_names = seen(truth), names(truth)
+        with second.mount(team.catalog, tmp_path / "b") as mount:
+            assert names(mount) == all_names and len(all_names) == 39
+            path = "00/*0.txt"
+            assert [p.read_text() for p in sorted((mount.datasets / "bench@1.0.0").glob(path))]
+            held = {file.name for file in second.home.rglob("*") if file.is_file()}
+            assert "names.blocks" in held and not {"rows.ids", "c0.fst"} & held, "opens need blocks alone"
+            assert int((mount.datasets / "bench@1.0.0" / "sys__id > 4300" / "_count").read_text()) == int(want[3])
+            held = {file.name for file in second.home.rglob("*") if file.is_file()}
+            assert "rows.ids" in held and "c0.fst" not in held, "a filter needs the ids, and no names"
+            assert seen(mount) == want and names(mount) == all_names
+            assert told(mount)["shared"]["refused"] == 0
+    assert second.worries() == []
+
+
 def test_blocks_that_cannot_be_read_are_an_error_until_they_can(team, tmp_path):
     """A bucket that refuses or is away: EIO or EACCES with a line in the log, no hang; names that are here stay; then all works."""
     warm(team, team.host("first", split=1000))
@@ -300,6 +345,39 @@ def test_blocks_that_cannot_be_read_are_an_error_until_they_can(team, tmp_path):
                     time.sleep(0.1)
             assert found is not None and found.st_size == size
             assert path.name in os.listdir(path.parent)
+
+
+def test_names_that_cannot_be_read_at_first_are_an_error_until_they_can(team, tmp_path):
+    """A bucket that refuses when a large version is first opened: an error that says what comes next, and no host begins to build;
+    one that is told not to wait builds."""
+    warm(team, team.host("first", split=1000))
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "a") as truth:
+        want = names(truth)
+    with servers.gate(tmp_path / "gate", team.s3.url) as gate:
+        second = team.host("second", url=gate.url, split=1000)
+        gate.refuse(servers.S3.KEYS["AWS_ACCESS_KEY_ID"])
+        with second.mount(team.catalog, tmp_path / "b") as mount:
+            for _ in range(3):
+                with pytest.raises(OSError) as refused:
+                    os.listdir(mount.datasets / "bench@1.0.0")
+                assert refused.value.errno in (errno.EIO, errno.EACCES), refused.value
+            result = second.run("count", "bench", "--where", "file.path like '%7%'", "--catalog", team.catalog)
+            assert result.returncode != 0 and "`patience` in `[shared]`" in result.stderr, result.stderr
+            assert any("`patience` in `[shared]`" in line for line in second.worries())
+            gate.refuse()
+            found = None
+            for _ in range(300):
+                try:
+                    found = names(mount)
+                    break
+                except OSError as error:
+                    assert error.errno in (errno.EIO, errno.EACCES), error
+                    time.sleep(0.1)
+            assert found == want and not list(second.home.rglob("c0.fst")), "from blocks"
+        hasty = team.host("hasty", url=gate.url, split=1000, patience=0)
+        gate.refuse(servers.S3.KEYS["AWS_ACCESS_KEY_ID"])
+        with hasty.mount(team.catalog, tmp_path / "c") as mount:
+            assert names(mount) == want and list(hasty.home.rglob("c0.fst"))
 
 
 def test_damaged_blocks_are_never_believed(team, tmp_path):

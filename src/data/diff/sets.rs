@@ -94,7 +94,7 @@ fn stem(left: &Pack, right: &VersionInfo) -> String {
 fn find(catalog: &Catalog, left: Side<'_>, right: Side<'_>) -> Result<Sets> {
     let plan = Plan::new((left.of, right.of), (left.schema, right.schema), &[])?;
     let [mut added, mut changed, mut removed] = std::array::from_fn(|_| RoaringBitmap::new());
-    let ordinal = |side: Side<'_>, id: RowId| side.pack.ordinal(id).ok_or_else(|| gone(side.of));
+    let ordinal = |side: Side<'_>, id: RowId| side.pack.ordinal(id)?.ok_or_else(|| gone(side.of));
     let mut tally = Tally::new(&plan);
     let versions = Versions { catalog, left: left.of, right: right.of };
     let counts = compare(versions, &plan, right.pack.folder(), &|_| (), &mut |difference| {

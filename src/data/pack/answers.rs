@@ -238,16 +238,13 @@ impl Pack {
             names.rows(column, own, most)
         };
         let rows = self.either(
-            |pack| pack.first_rows_here(entry, most).map(EntryRows::Ids),
-            |names| Ok(there(names)?.map_or(EntryRows::Many, EntryRows::Ordinals)),
+            |pack| pack.first_rows_here(entry, most).map(Some),
+            |names| Ok(there(names)?.map(|ids| ids.into_iter().map(RowId::new).collect())),
         )?;
         match rows {
-            EntryRows::Ids(ids) => Ok(ids),
-            EntryRows::Ordinals(rows) => {
-                let unknown = || PackError::damaged("an entry names a row that is not there");
-                rows.into_iter().map(|row| Ok(self.row_id(row).ok_or_else(unknown)?)).collect()
-            }
-            EntryRows::Many => self.whole()?.first_rows_here(entry, most),
+            Some(rows) => Ok(rows),
+            // More than a block has.
+            None => self.whole()?.first_rows_here(entry, most),
         }
     }
 
@@ -258,9 +255,8 @@ impl Pack {
     pub fn first_row(&self, entry: EntryId) -> Result<RowId> {
         let there = |names: &Names| {
             let (column, own) = self.in_column(entry)?;
-            let row = names.rows(column, own, 1)?.and_then(|rows| rows.first().copied());
-            let id = row.and_then(|row| self.row_id(row));
-            id.ok_or_else(|| PackError::damaged("an entry names no row"))
+            let id = names.rows(column, own, 1)?.and_then(|rows| rows.first().copied());
+            id.map(RowId::new).ok_or_else(|| PackError::damaged("an entry names no row"))
         };
         self.either(|pack| pack.first_row_here(entry), there)
     }
@@ -272,12 +268,4 @@ impl Pack {
     pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<EntryId>> {
         self.whole()?.entry_of_here(column, ordinal)
     }
-}
-
-/// The rows of an entry.
-enum EntryRows {
-    Ids(Vec<RowId>),
-    Ordinals(Vec<u32>),
-    /// More than a block has.
-    Many,
 }

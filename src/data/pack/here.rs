@@ -137,11 +137,12 @@ impl Pack {
     pub(super) fn first_rows_here(&self, entry: EntryId, most: usize) -> Result<Vec<RowId>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
+            let ids = self.ids().map_err(PackError::Other)?;
             let unknown = || PackError::damaged("an entry names a row that is not there");
             reader
                 .ordinals(entry.number() - base)?
                 .take(most)
-                .map(|ordinal| self.ids.get(ordinal).ok_or_else(unknown))
+                .map(|ordinal| ids.get(ordinal).ok_or_else(unknown))
                 .collect()
         })
     }
@@ -151,7 +152,8 @@ impl Pack {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
             let first = reader.ordinals(entry.number() - base)?.next();
-            let id = first.and_then(|ordinal| self.ids.get(ordinal));
+            let ids = self.ids().map_err(PackError::Other)?;
+            let id = first.and_then(|ordinal| ids.get(ordinal));
             id.ok_or_else(|| PackError::damaged("an entry names no row"))
         })
     }

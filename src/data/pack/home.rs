@@ -31,7 +31,7 @@ pub struct Home {
 }
 
 /// The subfolders of packs that hold such files.
-const HOMES: [&str; 4] = ["tables", "diffs", "stats", "filters"];
+pub const HOMES: [&str; 4] = ["tables", "diffs", "stats", "filters"];
 
 /// A file being written, still unnamed.
 #[derive(Debug)]

@@ -71,14 +71,29 @@ impl<'a> IdsWriter<'a> {
 #[derive(Debug)]
 pub struct RowIds {
     /// The number of rows.
-    pub count: u32,
+    pub(super) count: u32,
     /// The id of the first row; 0 if there are none.
-    pub first: i64,
+    pub(super) first: i64,
     /// All ids, if they have gaps.
-    pub map: Option<Map>,
+    pub(super) map: Option<Map>,
 }
 
 impl RowIds {
+    /// Those of `count` rows that follow `first`.
+    pub(super) fn without_gaps(count: u32, first: i64) -> Self {
+        Self { count, first, map: None }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The row with this ordinal; `None` if there is none.
     pub fn get(&self, ordinal: u32) -> Option<RowId> {
         if ordinal >= self.count {

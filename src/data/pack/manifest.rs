@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::PackError;
+use super::ids;
 use super::output::{Output, Sums};
 use dcfs_core::schema::FileColumn;
 
@@ -123,6 +124,11 @@ impl Manifest {
             && pairs.all(|(part, file)| {
                 *part == ColumnPart::new(file, part.entries, part.many_sources, part.has_moved)
             })
+    }
+
+    /// Whether the ids of rows have gaps.
+    pub fn has_gaps(&self) -> bool {
+        self.files.contains_key(ids::FILE)
     }
 
     /// Compares the lengths of all files with the recorded ones.

@@ -51,7 +51,6 @@ use self::check::Damage;
 use self::column::ColumnReader;
 use self::columns::Columns;
 use self::error::Result;
-use self::ids::RowIds;
 use self::names::remote::{self, Remote};
 use self::shared::{Shared, Written};
 use dcfs_core::id::{EntryId, RowId};
@@ -60,6 +59,7 @@ use dcfs_core::time::Timestamp;
 
 pub use self::build::Rows;
 pub use self::error::PackError;
+pub use self::ids::RowIds;
 pub use self::open::{name_of, obtain, obtain_shared};
 pub use self::packs::Packs;
 pub use self::subset::Subset;
@@ -154,7 +154,9 @@ pub struct Column {
 pub struct Pack {
     columns: Vec<Column>,
     readers: Vec<ColumnReader>,
-    ids: RowIds,
+    rows: u32,
+    /// `None` if they have gaps and are on another host.
+    ids: Option<RowIds>,
     folder: PathBuf,
     /// Device and inode of `folder`, because another pack may take its name.
     home: (u64, u64),
@@ -179,22 +181,47 @@ impl Pack {
 
     /// The number of rows of the version: ordinals are less.
     pub fn row_count(&self) -> u32 {
-        self.ids.count
+        self.rows
     }
 
-    /// The `sys__id` of the row with this ordinal.
-    pub fn row_id(&self, ordinal: u32) -> Option<RowId> {
-        self.ids.get(ordinal)
+    /// The `sys__id` of every row. Waits if names are in blocks and ids have gaps: then they are fetched
+    /// once.
+    ///
+    /// # Errors
+    /// Errors of fetching them, or the whole pack.
+    pub fn ids(&self) -> Result<&RowIds> {
+        match (&self.ids, &self.remote) {
+            (Some(ids), _) => Ok(ids),
+            (None, Some(remote)) => remote.ids(&self.folder),
+            (None, None) => Err(PackError::damaged("it has no ids").into()),
+        }
+    }
+
+    /// The same, if they are here.
+    fn known_ids(&self) -> Option<&RowIds> {
+        self.ids.as_ref().or_else(|| self.remote.as_ref()?.known_ids())
+    }
+
+    /// The `sys__id` of the row with this ordinal; `None` if there is no such row.
+    ///
+    /// # Errors
+    /// As [`Pack::ids`].
+    pub fn row_id(&self, ordinal: u32) -> Result<Option<RowId>> {
+        Ok(self.ids()?.get(ordinal))
     }
 
     /// The ordinal of the row with this `sys__id`; `None` if there is no such row.
-    pub fn ordinal(&self, id: RowId) -> Option<u32> {
-        self.ids.find(id)
+    ///
+    /// # Errors
+    /// As [`Pack::ids`].
+    pub fn ordinal(&self, id: RowId) -> Result<Option<u32>> {
+        Ok(self.ids()?.find(id))
     }
 
     /// The first `sys__id`, if the others follow without gaps.
     pub fn first_of_all(&self) -> Option<RowId> {
-        (self.ids.map.is_none() && self.ids.count > 0).then(|| RowId::new(self.ids.first))
+        let ids = self.ids.as_ref().filter(|ids| ids.map.is_none() && ids.count > 0);
+        ids.map(|ids| RowId::new(ids.first))
     }
 
     /// The root directory of a column's tree.

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::build::{self, Rows};
 use super::check::{Checksums, Damage};
@@ -18,7 +17,7 @@ use super::ids::{self, RowIds};
 use super::manifest::Manifest;
 use super::names::remote::{self, Remote};
 use super::output::mapped;
-use super::shared::{self, Lease, Shared, Turn};
+use super::shared::{self, Lease, Lost, Shared, Turn};
 use super::{Column, Limits, Pack};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
@@ -54,6 +53,7 @@ pub fn obtain_shared(
     shared: Option<&Shared>,
 ) -> Result<Pack> {
     let pack = obtain_from(rows, uuid, columns, packs, limits, shared)?;
+    remote::retire(&pack.folder);
     Ok(Pack { shared: shared.cloned(), ..pack })
 }
 
@@ -117,13 +117,24 @@ fn fetch(
 ) -> Result<(Option<Pack>, Option<Lease>)> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = shared::of_pack(&name);
-    let fetched = || {
+    let fetched = || -> Result<Option<Pack>> {
         let staging = Staging::create(folder)?;
-        if !shared.fetch(&name, staging.path())? {
-            return Ok(None);
+        match shared.fetch_or(&name, staging.path(), shared.splits(rows))? {
+            Ok(true) => shared.was_read(&name),
+            Ok(false) => return Ok(None),
+            Err(lost) => {
+                if let Lost::Away(error) = &lost
+                    && shared.splits(rows)
+                    && let Some(told) = shared.waits(&name, rows, error)
+                {
+                    return Err(told);
+                }
+                tracing::warn!(name, error = %lost, "what is shared cannot be used; building it here");
+                return Ok(None);
+            }
         }
         staging.publish(folder)?;
-        open_if_good(folder, columns, limits)
+        Ok(open_if_good(folder, columns, limits)?)
     };
     let was_there = shared.has(&name);
     if let Some(pack) = fetched()? {
@@ -133,18 +144,12 @@ fn fetch(
     if was_there {
         return Ok((None, shared.take(&name)));
     }
-    // Waiting longer than building would take gains nothing.
-    let patience = PATIENCE + PATIENCE_A_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
-    match shared.turn(&name, patience) {
+    match shared.turn(&name, shared::patience(rows)) {
         Turn::Ours(lease) => Ok((None, Some(lease))),
         Turn::There => Ok((fetched()?, None)),
         Turn::Nobody => Ok((None, None)),
     }
 }
-
-/// How long to wait for a pack without rows that another host builds, and how much longer per row.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PATIENCE_A_ROW: Duration = Duration::from_micros(10);
 
 /// Opens the pack in `folder`. An unusable one is removed, with one line in the log.
 fn open_if_good(
@@ -189,7 +194,8 @@ pub(super) fn open(
         kept: limits.kept,
         columns: number_columns(&manifest, columns)?,
         readers: readers.unwrap_or_else(|_| Err(PackError::damaged("its index is no index")))?,
-        ids: row_ids(folder, &manifest)?,
+        rows: manifest.rows,
+        ids: Some(row_ids(folder, &manifest)?),
         folder: folder.to_path_buf(),
         home: (home.dev(), home.ino()),
         serial: OPENED.fetch_add(1, Ordering::Relaxed),
@@ -216,7 +222,8 @@ pub(super) fn named(
         kept: limits.kept,
         columns: number_columns(manifest, columns)?,
         readers: Vec::new(),
-        ids: RowIds { count: manifest.rows, first: manifest.first_id, map: None },
+        rows: manifest.rows,
+        ids: (!manifest.has_gaps()).then(|| RowIds::without_gaps(manifest.rows, manifest.first_id)),
         folder: home.to_path_buf(),
         home: (at.dev(), at.ino()),
         serial: OPENED.fetch_add(1, Ordering::Relaxed),
@@ -255,7 +262,7 @@ pub(super) fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnRe
         .collect()
 }
 
-fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, PackError> {
+pub(super) fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, PackError> {
     let map = match manifest.files.get(ids::FILE) {
         Some(sum) if sum.length != u64::from(manifest.rows) * 8 => {
             return Err(PackError::damaged("`rows.ids` has the wrong length"));

@@ -108,7 +108,7 @@ impl Pack {
     /// The rows that some entries of a column name. They come in the order of names, so they are
     /// collected in a plain bit array.
     fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, PackError> {
-        let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
+        let mut bits = vec![0_u8; (self.rows as usize).div_ceil(8)];
         for entry in entries {
             for row in reader.ordinals(entry)? {
                 let byte = bits.get_mut(row as usize / 8);

@@ -54,7 +54,7 @@ fn vector(
             _ => Ok(vector.clone()),
         },
         Target::Row(id) => {
-            let row = version.pack.ordinal(RowId::new(*id));
+            let row = version.pack.ordinal(RowId::new(*id))?;
             let vector = row.and_then(|row| read(open, column, row));
             Ok(vector.ok_or(Error::NoRow(*id))?)
         }
@@ -102,7 +102,7 @@ fn by_path(pack: &Pack, path: &[u8]) -> Result<Option<u32>> {
         while let Some(name) = names.next() {
             match (pack.lookup(dir, name, None)?, names.peek()) {
                 (Some(Node::Dir(below)), Some(_)) => dir = below,
-                (Some(Node::File(entry)), None) => return Ok(pack.ordinal(pack.first_row(entry)?)),
+                (Some(Node::File(entry)), None) => return pack.ordinal(pack.first_row(entry)?),
                 _ => break,
             }
         }

@@ -6,7 +6,7 @@
 
 use super::{Error, Version};
 use crate::catalog::Matching;
-use crate::pack::{Ordinals, Pack};
+use crate::pack::{Ordinals, RowIds};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Expr;
 use dcfs_core::expr::sql::Split;
@@ -29,7 +29,7 @@ pub fn rows(version: Version<'_>, split: &Split) -> Result<Option<Ordinals>> {
         Some(Matching::Ordinals(rows)) => rows,
         Some(Matching::Ids(ids)) => {
             let ids = ids.iter().filter_map(|id| i64::try_from(id).ok());
-            ordinals(pack, ids).ok_or(Error::Damaged)?
+            ordinals(pack.ids()?, ids).ok_or(Error::Damaged)?
         }
     };
     // Rows that the pack does not have come from a different table than the one it was built from.
@@ -40,6 +40,6 @@ pub fn rows(version: Version<'_>, split: &Split) -> Result<Option<Ordinals>> {
 }
 
 /// Ascending ids as ordinals; `None` if the pack lacks one.
-fn ordinals(pack: &Pack, ids: impl Iterator<Item = i64>) -> Option<Ordinals> {
-    ids.map(|id| pack.ordinal(dcfs_core::id::RowId::new(id))).collect()
+fn ordinals(known: &RowIds, ids: impl Iterator<Item = i64>) -> Option<Ordinals> {
+    ids.map(|id| known.find(dcfs_core::id::RowId::new(id))).collect()
 }

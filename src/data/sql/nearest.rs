@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::engine::{Engine, Error, Limits};
 use crate::catalog::{Catalog, VersionInfo};
-use crate::pack::Pack;
+use crate::pack::{Pack, RowIds};
 use crate::query;
 use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{self, Kind, Result};
@@ -61,12 +61,13 @@ pub fn fill(
         }
         fault => error::Error::from(query::Error::from(fault)),
     })?;
-    let id = |pack: &Pack, row: usize| pack.row_id(row as u32).map_or(0, |id| id.key());
+    let (of_ids, to_ids) = (of.1.ids()?, to.1.ids()?);
+    let id = |ids: &RowIds, row: usize| ids.get(row as u32).map_or(0, |id| id.key());
     let rows = found.iter().enumerate().flat_map(|(row, near)| {
-        let own = id(to.1, row);
+        let own = id(to_ids, row);
         near.iter()
             .enumerate()
-            .map(move |(rank, near)| [own, rank as i64 + 1, id(of.1, near.row as usize)])
+            .map(move |(rank, near)| [own, rank as i64 + 1, id(of_ids, near.row as usize)])
     });
     engine.pairs(number, rows)
 }

@@ -431,11 +431,11 @@ unsafe impl VTabCursor for Cursor {
         let (row, packed) = (row as usize, self.of.held.get(number));
         let part = self.of.columns.get(number).and_then(|column| column.part);
         if let Packed::Presence(valid) = packed {
-            let id = self.of.held.pack().row_id(row as u32).filter(|_| valid.get(row));
-            let Some(id) = id else { return Ok(()) };
+            let told = |error: dcfs_core::error::Error| SqlError::ModuleError(error.to_string());
+            let id = self.of.held.pack().row_id(row as u32).map_err(told)?;
+            let Some(id) = id.filter(|_| valid.get(row)) else { return Ok(()) };
             let found = (self.of.bytes.0)(id, &self.of.columns[number].column);
-            return context
-                .set_result(found.map_err(|error| SqlError::ModuleError(error.to_string()))?);
+            return context.set_result(found.map_err(told)?);
         }
         let value = match part {
             Some(part) => Some(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, VersionInfo};
-use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
+use crate::pack::{Dir, Ordinals, Pack, RowIds, hash_ordinals};
 use crate::query::Ranking;
 use dcfs_core::cancel;
 use dcfs_core::cell::{Cell, Cells};
@@ -168,13 +168,14 @@ impl Source {
         let key = columns.iter().position(|column| column == KEY_COLUMN);
         let mut scanned = 0_u32;
         let mut places = self.places(within.clone());
-        let mut ranges = self.id_ranges(within);
+        let ids = self.pack.ids()?;
+        let mut ranges = self.id_ranges(ids, within);
         self.catalog.cells(&self.of, columns, &mut ranges, &mut |id, cells| {
             scanned = scanned.wrapping_add(1);
             if scanned.is_multiple_of(OFTEN) {
                 cancel::check()?;
             }
-            let at = places.next().filter(|at| self.pack.row_id(at.ordinal) == Some(id));
+            let at = places.next().filter(|at| ids.get(at.ordinal) == Some(id));
             match at {
                 Some(at) => match &self.rows {
                     Rows::Ranked(ranking) => {
@@ -211,13 +212,13 @@ impl Source {
     }
 
     /// The same as ranges of ids, each as long as possible.
-    fn id_ranges(
-        &self,
+    fn id_ranges<'s>(
+        &'s self,
+        known: &'s RowIds,
         within: RangeInclusive<u32>,
-    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + '_> {
-        let ids = |run: RangeInclusive<u32>| {
-            Some(self.pack.row_id(*run.start())?..=self.pack.row_id(*run.end())?)
-        };
+    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + 's> {
+        let ids =
+            |run: RangeInclusive<u32>| Some(known.get(*run.start())?..=known.get(*run.end())?);
         match &self.rows {
             Rows::Some(rows) => {
                 let mut rows = rows.range(within);

@@ -75,8 +75,9 @@ impl<'t> Tracer<'t> {
         let known = self.known(of)?;
         let named = query::of_file(self.version(&known), wanted)?;
         let numbered = || wanted.parse().ok().map(RowId::new);
-        let there = numbered().filter(|id| known.pack.ordinal(*id).is_some());
-        named.and_then(|row| known.pack.row_id(row)).or(there).ok_or_else(|| {
+        let ids = known.pack.ids()?;
+        let there = numbered().filter(|id| ids.find(*id).is_some());
+        named.and_then(|row| ids.get(row)).or(there).ok_or_else(|| {
             let message = format!(
                 "`{of}` has no file `{wanted}`, and no row of that number; name a path in the version, or a `sys__id`"
             );
@@ -152,7 +153,8 @@ impl<'t> Tracer<'t> {
         step: &mut Step,
     ) -> Result<Option<From>> {
         let found = self.matching(known, row, objects, parent)?;
-        let Some(first) = found.min().and_then(|first| parent.pack.row_id(first)) else {
+        let ids = parent.pack.ids()?;
+        let Some(first) = found.min().and_then(|first| ids.get(first)) else {
             let dataset = parent.of.to_string();
             let why = "no row of it names the same object or has equal values".into();
             return Ok(Some(From::Lost { dataset, why }));
@@ -289,7 +291,7 @@ impl<'t> Tracer<'t> {
             return Ok(None);
         };
         let selected = self.queries.select(self.version(parent), &query, None)?;
-        let ordinal = parent.pack.ordinal(row);
+        let ordinal = parent.pack.ordinal(row)?;
         let passes = ordinal.is_some_and(|row| selected.rows.contains(row));
         let place = |ranking: &Arc<query::Ranking>| {
             ranking.rows.iter().position(|ranked| Some(ranked.row) == ordinal)

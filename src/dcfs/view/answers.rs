@@ -97,7 +97,8 @@ impl View {
     /// # Errors
     /// Those of the catalog.
     pub fn paths(&self, ids: &[RowId]) -> Result<HashMap<i64, Value>> {
-        let rows = ids.iter().filter_map(|id| self.pack.ordinal(*id)).collect();
+        let known = self.pack.ids()?;
+        let rows = ids.iter().filter_map(|id| known.find(*id)).collect();
         let source = self.source(Selected { rows: Arc::new(rows), ranking: None });
         let schema = Arc::new(self.schema.select(&[], &[])?);
         let list = self.list(&Source { schema, ..source })?;

@@ -75,7 +75,7 @@ impl Near {
     /// # Errors
     /// What the catalog and the packs of its parents say.
     pub fn why(&self, view: &View, row: RowId) -> Result<Value> {
-        if view.pack.ordinal(row).is_none() {
+        if view.pack.ordinal(row)?.is_none() {
             return Err(Error::new(Kind::Missing, format!("no row {row}")));
         }
         let packs = |of: &_| Handle::current().block_on(self.packs.get(of));

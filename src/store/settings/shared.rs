@@ -21,9 +21,11 @@ pub struct Shared {
     pub lease: Duration,
     /// Names of versions of this many rows and more are shared in blocks, too.
     pub split: u64,
+    /// For how long the folder may fail before such a version is built here; `None` if it is not said.
+    pub patience: Option<Duration>,
 }
 
-const NAMES: [&str; 5] = ["prefix", "write", "objects", "lease", "split"];
+const NAMES: [&str; 6] = ["prefix", "write", "objects", "lease", "split", "patience"];
 
 /// The default: long enough for a builder that waits for a slow bucket, short enough for those who wait for a
 /// dead one.
@@ -35,13 +37,16 @@ const SPLIT: u64 = 4_000_000;
 /// Allowed leases in seconds.
 const LEASES: std::ops::RangeInclusive<i64> = 1..=3600;
 
+const PATIENCE_IS: &str =
+    "`patience` is a number of seconds, such as `patience = 600`; with 0 nobody waits";
+
 const SPLIT_IS: &str = "`split` is a number of rows, such as `split = 4000000`";
 
 impl Shared {
     /// Parses the table, which begins at byte `at`.
     pub fn read(at: usize, entries: &DeTable<'_>) -> Result<Self, Wrong> {
         let (mut prefix, mut write, mut objects) = (None, false, false);
-        let (mut lease, mut split) = (LEASE, SPLIT);
+        let (mut lease, mut split, mut patience) = (LEASE, SPLIT, None);
         for (name, value) in entries {
             let wrong = |text: String| (value.span().start, text);
             match (name.get_ref().as_ref(), value.get_ref()) {
@@ -78,6 +83,11 @@ impl Shared {
                     split = rows.ok_or_else(|| wrong(SPLIT_IS.into()))?;
                 }
                 ("split", _) => return Err(wrong(SPLIT_IS.into())),
+                ("patience", DeValue::Integer(number)) => {
+                    let seconds = number.to_string().parse().ok().map(Duration::from_secs);
+                    patience = Some(seconds.ok_or_else(|| wrong(PATIENCE_IS.into()))?);
+                }
+                ("patience", _) => return Err(wrong(PATIENCE_IS.into())),
                 (other, _) => {
                     let near = nearest::to(other, NAMES.into_iter());
                     let hint = nearest::hint(&near, &format!("there are {}", NAMES.join(", ")));
@@ -88,7 +98,8 @@ impl Shared {
         }
         let missing =
             || (at, "`[shared]` names no `prefix`, such as `prefix = \"s3://bucket/dcfs\"`".into());
-        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, objects, lease, split })
+        let prefix = prefix.ok_or_else(missing)?;
+        Ok(Self { prefix, write, objects, lease, split, patience })
     }
 }
 
@@ -106,13 +117,15 @@ mod tests {
     fn says_where_and_how() {
         assert_eq!(read(""), Ok(None));
         let (write, objects) = (false, false);
-        let bare = Shared { prefix: "s3://b/p".into(), write, objects, lease: LEASE, split: SPLIT };
+        let (prefix, lease, split, patience) = ("s3://b/p".into(), LEASE, SPLIT, None);
+        let bare = Shared { prefix, write, objects, lease, split, patience };
         assert_eq!(read("[shared]\nprefix = 's3://b/p'"), Ok(Some(bare.clone())));
         let lease = Duration::from_secs(2);
-        let all = Shared { write: true, objects: true, lease, split: 7, ..bare };
+        let patience = Some(Duration::ZERO);
+        let all = Shared { write: true, objects: true, lease, split: 7, patience, ..bare };
         assert_eq!(
             read(
-                "[shared]\nprefix = 's3://b/p'\nwrite = true\nobjects = true\nlease = 2\nsplit = 7"
+                "[shared]\nprefix = 's3://b/p'\nwrite = true\nobjects = true\nlease = 2\nsplit = 7\npatience = 0"
             ),
             Ok(Some(all))
         );
@@ -123,6 +136,8 @@ mod tests {
             ("[shared]\nprefix = 's3://b'\nwrite = 'yes'", "`true` or `false`"),
             ("[shared]\nprefix = 's3://b'\nsplit = -1", "a number of rows"),
             ("[shared]\nprefix = 's3://b'\nsplit = '4M'", "a number of rows"),
+            ("[shared]\nprefix = 's3://b'\npatience = -1", "a number of seconds"),
+            ("[shared]\nprefix = 's3://b'\npatience = '1m'", "a number of seconds"),
             ("[shared]\nprefix = 's3://b'\nobjects = 1", "`true` or `false`"),
             ("[shared]\nprefix = 's3://b'\nlease = 0", "1 to 3600 seconds"),
             ("[shared]\nprefix = 's3://b'\nlease = '1m'", "a number of seconds"),

@@ -339,10 +339,7 @@ impl<B: Bucket> Objects for Folder<B> {
     fn get(&self, key: &str, most: u64) -> Result<Option<Seen>> {
         let key = key.to_owned();
         self.wait(|inner| async move {
-            let long = || Error::Answer {
-                place: format!("{}/{key}", inner.place),
-                answer: "it is longer than expected".into(),
-            };
+            let long = || Error::Longer { place: format!("{}/{key}", inner.place) };
             let came = Came::default();
             let got = inner
                 .ask(&key, PATIENCE, &came, |store, path, notes| {

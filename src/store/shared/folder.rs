@@ -35,6 +35,7 @@ impl Folder {
             let kind = match error.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+                io::ErrorKind::FileTooLarge => Kind::Stale,
                 _ => Kind::Broken,
             };
             Error::new(kind, format!("`{at}`: {error}"))
@@ -93,7 +94,9 @@ impl Objects for Folder {
             let mut bytes = Vec::new();
             file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
             match bytes.len() as u64 > most {
-                true => Err(io::Error::other("it is longer than expected")),
+                true => {
+                    Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than expected"))
+                }
                 false => Ok(bytes),
             }
         };

@@ -334,7 +334,8 @@ impl Vfs {
     pub(super) fn picture_named(&self, place: &Place, wanted: &[u8]) -> Result<Option<EntryId>> {
         let stem = std::str::from_utf8(wanted).ok().and_then(|name| name.split_once('.'));
         let id = stem.and_then(|(stem, _)| stem.parse().ok()).map(RowId::new);
-        let Some(ordinal) = id.and_then(|id| place.pack.ordinal(id)) else { return Ok(None) };
+        let Some(id) = id else { return Ok(None) };
+        let Some(ordinal) = place.pack.ordinal(id)? else { return Ok(None) };
         let Some(found) = place.pack.entry_of(0, ordinal)? else { return Ok(None) };
         Ok(Some(found).filter(|found| {
             self.picture_name(place, *found).is_ok_and(|name| name.as_bytes() == wanted)

@@ -221,7 +221,8 @@ fn values_of(vfs: &Arc<Vfs>, place: &Place) -> Result<Arc<Values>> {
                     return Err(error::Error::new(ErrorKind::Invalid, text));
                 }
             }
-            let id = |ordinal| place.pack.row_id(ordinal).map_or(0, |id| id.key());
+            let ids = place.pack.ids()?;
+            let id = |ordinal| ids.get(ordinal).map_or(0, |id| id.key());
             Ok(collector.finish(&ranking.key, id))
         },
     )

@@ -237,7 +237,7 @@ fn write(place: &Place, kind: u8, position: u32, ordinal: u32, out: &mut Vec<u8>
         }
         out.extend_from_slice(&path);
     } else {
-        let id = place.pack.row_id(ordinal).map_or(0, |id| id.key());
+        let id = place.pack.row_id(ordinal)?.map_or(0, |id| id.key());
         out.extend_from_slice(format!("{{\"sys__id\": {id}").as_bytes());
         if place.names_files() {
             out.extend_from_slice(b", \"path\": ");

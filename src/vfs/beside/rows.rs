@@ -56,7 +56,8 @@ impl Directory for Rows {
     fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
         let kinds = [(ROW, JSON), (WHY, PAGE_OF_ROW)];
         let named = kinds.iter().find_map(|(kind, ending)| Some((*kind, row_id(name, ending)?)));
-        let shown = named.and_then(|(kind, id)| Some((kind, at.place.pack.ordinal(id)?)));
+        let Some((kind, id)) = named else { return Ok(entry(None)) };
+        let shown = at.place.pack.ordinal(id)?.map(|ordinal| (kind, ordinal));
         let shown = shown.filter(|(_, ordinal)| at.place.shows(*ordinal));
         Ok(entry(shown.map(|(kind, ordinal)| at.file(kind, ordinal)).transpose()?))
     }
@@ -101,7 +102,7 @@ impl Directory for Rows {
 
 /// The origin of a row, as a page.
 fn why(at: At<'_>) -> Result<Bytes> {
-    let row = at.place.pack.row_id(at.node.number).ok_or_else(|| at.unknown())?;
+    let row = at.place.pack.row_id(at.node.number)?.ok_or_else(|| at.unknown())?;
     // Called in a task that may block.
     let packs = |of: &_| Runtime::current().block_on(at.vfs.packs.get(of));
     let step = Tracer::new(&at.vfs.catalog, &packs)?.trace(&at.place.view.of, row)?;
@@ -128,7 +129,7 @@ impl Vfs {
                 sizes.push((ordinal, text.len() as u64));
             })?;
             for (ordinal, size) in sizes {
-                let Some(id) = place.pack.row_id(ordinal) else { continue };
+                let Some(id) = place.pack.row_id(ordinal)? else { continue };
                 if each(ordinal, id, size).is_break() {
                     return Ok(());
                 }

@@ -316,8 +316,8 @@ impl Part {
     /// The picture whose label has this stem.
     fn label_named(&self, at: At<'_>, stem: &[u8]) -> Result<Option<EntryId>> {
         let id = std::str::from_utf8(stem).ok().and_then(|stem| stem.parse().ok());
-        let ordinal = id.map(RowId::new).and_then(|id| at.place.pack.ordinal(id));
-        let Some(ordinal) = ordinal else { return Ok(None) };
+        let Some(id) = id.map(RowId::new) else { return Ok(None) };
+        let Some(ordinal) = at.place.pack.ordinal(id)? else { return Ok(None) };
         let Some(found) = at.place.pack.entry_of(0, ordinal)? else { return Ok(None) };
         let name = at.vfs.picture_name(at.place, found)?;
         let is_it = name.split('.').next().map(str::as_bytes) == Some(stem);
@@ -404,7 +404,7 @@ fn label(at: At<'_>) -> Result<String> {
     let (boxes, _) = found(at.vfs, at.place, &Options::parse(&text)?)?;
     let mut out = String::new();
     for id in at.place.pack.rows(EntryId::new(at.node.number))? {
-        let ordinal = at.place.pack.ordinal(id).filter(|ordinal| at.place.shows(*ordinal));
+        let ordinal = at.place.pack.ordinal(id)?.filter(|ordinal| at.place.shows(*ordinal));
         let Some(ordinal) = ordinal else { continue };
         boxes.each(ordinal..=ordinal, &[], &mut |drawn| {
             out += &lines(&boxes, &drawn, &classes)?;

@@ -378,13 +378,16 @@ impl Rows {
     }
 
     /// The rows to compute, in order.
+    ///
+    /// # Errors
+    /// Errors of fetching the ids of rows.
     pub fn ranges<'r>(
         &'r self,
         chosen: &Chosen<'r>,
-    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + 'r> {
-        match (self, chosen) {
+    ) -> Result<Box<dyn Iterator<Item = RangeInclusive<RowId>> + 'r>> {
+        Ok(match (self, chosen) {
             (Self::All, Chosen::All) => Box::new(std::iter::once(RowId::ALL)),
-            (Self::All, Chosen::Some(pack, selected)) => Box::new(save::ids(pack, selected)),
+            (Self::All, Chosen::Some(pack, selected)) => Box::new(save::ids(pack, selected)?),
             (Self::Delta(delta), _) => Box::new(delta.todo.iter().map(|number| {
                 let row = runs::row(number);
                 row..=row
@@ -392,7 +395,7 @@ impl Rows {
             (Self::Groups(groups), _) => {
                 Box::new(groups.0.iter().map(|group| group.id()..=group.id()))
             }
-        }
+        })
     }
 }
 
@@ -408,7 +411,7 @@ pub fn rows(
     (digest, folder): (&str, &Folder),
 ) -> Result<Rows> {
     if request.shape == Shape::Agg {
-        let mut ranges = Rows::All.ranges(&input.chosen);
+        let mut ranges = Rows::All.ranges(&input.chosen)?;
         let of = (&*input.catalog, &input.of, &*input.schema);
         return Ok(Rows::Groups(Groups::read(of, &request.by, &mut ranges)?));
     }
@@ -513,7 +516,7 @@ fn compare(
     let wanted: Arc<dyn Fn(RowId) -> bool + Send + Sync> = match &input.chosen {
         Chosen::All => Arc::new(|_| true),
         Chosen::Some(pack, selected) => {
-            let chosen: RoaringTreemap = save::ids(pack, selected)
+            let chosen: RoaringTreemap = save::ids(pack, selected)?
                 .flat_map(|range| range.start().key()..=range.end().key())
                 .map(|row| key(RowId::new(row)))
                 .collect();

@@ -80,7 +80,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
                     format!("{} of `{}` have no answer", counted(missing, "row"), input.of);
                 return Err(Error::new(Kind::Stale, message));
             }
-            for range in rows.ranges(&input.chosen) {
+            for range in rows.ranges(&input.chosen)? {
                 if range == RowId::ALL {
                     for number in &done {
                         joining.computed(runs::row(number))?;

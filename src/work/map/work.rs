@@ -479,7 +479,7 @@ impl Work<'_> {
                 if let Rows::Groups(groups) = rows {
                     return group::feed(of, &wanted, groups, (done, most), &rows_to);
                 }
-                let mut ranges = rows.ranges(&input.chosen);
+                let mut ranges = rows.ranges(&input.chosen)?;
                 feed::feed(of, &wanted, &mut ranges, (done, most), &rows_to)
             });
             let ran = desk.runtime.block_on(async {

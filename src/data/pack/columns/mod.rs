@@ -36,6 +36,9 @@ use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::expr::packed::{Packed, Valid};
 use dcfs_core::expr::{Column, Form};
 
+/// The folder of columns beside the buffers of a pack.
+pub const FOLDER: &str = "columns";
+
 /// The database column of ids, which the pack has without a file.
 const ID: &str = "sys__id";
 
@@ -77,7 +80,7 @@ impl Held {
 
     /// The number of rows.
     pub fn rows(&self) -> usize {
-        self.pack.ids.count as usize
+        self.pack.rows as usize
     }
 
     /// The pack of the columns.
@@ -93,10 +96,14 @@ impl Held {
 
 /// The column of ids.
 fn ids(pack: &Pack, form: Form) -> Packed<'_> {
-    match (&pack.ids.map, form) {
-        (_, Form::Presence) => Packed::Presence(Valid::ALL),
-        (None, _) => Packed::Sequence(pack.ids.first),
-        (Some(map), _) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
+    if form == Form::Presence {
+        return Packed::Presence(Valid::ALL);
+    }
+    // `Pack::packed` has brought them.
+    let Some(ids) = pack.known_ids() else { return Packed::Null };
+    match &ids.map {
+        None => Packed::Sequence(ids.first),
+        Some(map) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
     }
 }
 
@@ -120,6 +127,9 @@ impl Pack {
         wanted: &[&Arc<Column>],
         each: &(dyn Fn(u64) + Sync),
     ) -> Result<Open<'_>> {
+        if wanted.iter().any(|column| column.column == ID && column.form != Form::Presence) {
+            self.ids()?;
+        }
         let mut columns = HashMap::new();
         let key = |column: &Column| (column.column.clone(), column.form);
         let needed = wanted.iter().filter(|column| !self.knows(column));
@@ -159,8 +169,8 @@ impl Pack {
         if let Some(stored) = self.packed.lock().get(key) {
             return Ok(Some(stored.clone()));
         }
-        let folder = self.folder.join("columns").join(stem(key));
-        let Some(stored) = Stored::open(&folder, key, self.ids.count, is_new)? else {
+        let folder = self.folder.join(FOLDER).join(stem(key));
+        let Some(stored) = Stored::open(&folder, key, self.rows, is_new)? else {
             return Ok(None);
         };
         let stored = Arc::new(stored);
@@ -187,7 +197,7 @@ impl Pack {
         each: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<ColumnKey>> {
         let _held = self.packed.packing.lock().unwrap_or_else(PoisonError::into_inner);
-        let columns = self.folder.join("columns");
+        let columns = self.folder.join(FOLDER);
         private::folder(&columns).map_err(PackError::from)?;
         folder::clean(&columns);
         let is_there = |column: &&&Arc<Column>| {
@@ -237,7 +247,7 @@ impl Open<'_> {
 
     /// The number of rows.
     pub fn rows(&self) -> usize {
-        self.pack.ids.count as usize
+        self.pack.rows as usize
     }
 
     /// Reports a damaged column: the whole pack is rebuilt.
@@ -248,7 +258,7 @@ impl Open<'_> {
 
 /// The packed columns of the pack in `folder`, by the names of their folders.
 pub fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir(folder.join("columns")).into_iter().flatten().flatten();
+    let entries = fs::read_dir(folder.join(FOLDER)).into_iter().flatten().flatten();
     let named =
         entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
     // Names with a dot are drafts or locks.

@@ -202,12 +202,13 @@ fn rows(
 ) -> Result<()> {
     let names: Vec<String> = columns.iter().map(|column| column.column.clone()).collect();
     let fresh = || -> Vec<Piece> { columns.iter().map(|column| Piece::new(column.form)).collect() };
-    let id = |ordinal| pack.row_id(ordinal).ok_or_else(|| changed(of));
+    let ids = pack.ids()?;
+    let id = |ordinal| ids.get(ordinal).ok_or_else(|| changed(of));
     let mut ranges = std::iter::once(id(*within.start())?..=id(*within.end())?);
     let mut pieces = fresh();
     let mut ordinal = *within.start();
     let mut each = |id: RowId, cells: &dyn Cells| {
-        if pack.row_id(ordinal) != Some(id) {
+        if ids.get(ordinal) != Some(id) {
             return Err(changed(of));
         }
         ordinal += 1;

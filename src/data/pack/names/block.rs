@@ -47,12 +47,12 @@ impl BlockWriter {
     }
 
     /// Adds the next entry in key order, with its size, time and identity as in the buffers of a
-    /// column, and the ordinals of its rows, of which there is at least one.
+    /// column, and the `sys__id`s of its rows, of which there is at least one.
     pub fn push(
         &mut self,
         key: &[u8],
         (size, time, identity): (u64, i64, u64),
-        rows: impl Iterator<Item = u32>,
+        rows: impl Iterator<Item = i64>,
     ) {
         let shared = common(&self.last, key);
         put(&mut self.shared, shared as u64);
@@ -73,8 +73,8 @@ impl BlockWriter {
         }
         put(&mut self.rows, total);
         for row in kept {
-            put_step(&mut self.rows, self.next_row, row.into());
-            self.next_row = i64::from(row) + 1;
+            put_step(&mut self.rows, self.next_row, row);
+            self.next_row = row.wrapping_add(1);
         }
         self.count += 1;
         self.keys += key.len();
@@ -109,10 +109,10 @@ pub struct Block {
     sizes: Vec<u64>,
     times: Vec<i64>,
     identities: Vec<u64>,
-    /// The first row of each.
-    rows: Vec<u32>,
+    /// The `sys__id` of the first row of each.
+    rows: Vec<i64>,
     /// For each entry with several rows: its place here, their number, and the first of them.
-    several: Vec<(usize, u64, Vec<u32>)>,
+    several: Vec<(usize, u64, Vec<i64>)>,
 }
 
 impl Block {
@@ -133,6 +133,8 @@ impl Block {
             ends.push(u32::try_from(rest.len()).map_err(|_| odd())?);
         }
         drop(keys);
+        // A vector that grew has up to twice the room, and blocks are most of what a mount holds.
+        rest.shrink_to_fit();
         let sizes = (0..count).map(|_| Ok(bytes.number()?.wrapping_sub(1)));
         let sizes = sizes.collect::<Result<_, PackError>>()?;
         let mut last = 0;
@@ -155,8 +157,8 @@ impl Block {
 
     /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
-        let several: usize = self.several.iter().map(|(_, _, rows)| 48 + rows.len() * 4).sum();
-        self.prefix.len() + self.rest.len() + self.count() * 32 + several + 256
+        let several: usize = self.several.iter().map(|(_, _, rows)| 48 + rows.len() * 8).sum();
+        self.prefix.len() + self.rest.len() + self.count() * 36 + several + 256
     }
 
     fn rest(&self, at: usize) -> Result<&[u8], PackError> {
@@ -204,15 +206,15 @@ impl Block {
         })
     }
 
-    /// The first `most` rows of the entry at a place; `None` if they are not all here.
-    pub fn rows(&self, at: usize, most: usize) -> Result<Option<Vec<u32>>, PackError> {
+    /// The first `most` rows of the entry at a place, by `sys__id`; `None` if they are not all here.
+    pub fn rows(&self, at: usize, most: usize) -> Result<Option<Vec<i64>>, PackError> {
         let first = *self.rows.get(at).ok_or_else(odd)?;
         let Ok(found) = self.several.binary_search_by_key(&at, |(at, _, _)| *at) else {
             return Ok(Some([first].into_iter().take(most).collect()));
         };
         let (_, total, rows) = &self.several[found];
         let wanted = usize::try_from(*total).unwrap_or(usize::MAX).min(most);
-        Ok(rows.get(..wanted).map(<[u32]>::to_vec))
+        Ok(rows.get(..wanted).map(<[i64]>::to_vec))
     }
 
     /// The number of directories that the entry at a place shares with the one before it, which is
@@ -251,7 +253,7 @@ fn read_keys<R: std::io::Read>(
     Ok(keys)
 }
 
-type Rows = (Vec<u32>, Vec<(usize, u64, Vec<u32>)>);
+type Rows = (Vec<i64>, Vec<(usize, u64, Vec<i64>)>);
 
 fn read_rows<R: std::io::Read>(bytes: &mut Bytes<R>, count: usize) -> Result<Rows, PackError> {
     let (mut first, mut several) = (Vec::with_capacity(count), Vec::new());
@@ -260,8 +262,8 @@ fn read_rows<R: std::io::Read>(bytes: &mut Bytes<R>, count: usize) -> Result<Row
         let total = bytes.number()?;
         let mut rows = Vec::new();
         for _ in 0..total.min(MOST_ROWS as u64) {
-            let row = u32::try_from(bytes.step(next)?).map_err(|_| odd())?;
-            next = i64::from(row) + 1;
+            let row = bytes.step(next)?;
+            next = row.wrapping_add(1);
             rows.push(row);
         }
         first.push(*rows.first().ok_or_else(odd)?);
@@ -290,11 +292,11 @@ mod tests {
     fn block(keys: &[&str]) -> (Vec<u8>, Block) {
         let mut writer = BlockWriter::default();
         for (at, key) in keys.iter().enumerate() {
-            let rows = (0..=at as u32 * 20).map(|row| row * 7 + at as u32);
+            let rows = (0..=at as i64 * 20).map(|row| row * 7 + at as i64);
             let facts = (at as u64 * 1000, -(at as i64), u64::MAX - at as u64);
             writer.push(key.as_bytes(), facts, rows);
         }
-        writer.push(b"zz", (NO_SIZE, NO_TIME, 7), std::iter::once(u32::MAX - 1));
+        writer.push(b"zz", (NO_SIZE, NO_TIME, 7), std::iter::once(i64::MAX));
         let bytes = writer.finish().expect("squeezed");
         let read = Block::read(&bytes, keys.len() + 1).expect("whole");
         (bytes, read)
@@ -313,7 +315,7 @@ mod tests {
                 (facts.size, facts.identity),
                 (Some(at as u64 * 1000), u64::MAX - at as u64)
             );
-            assert_eq!(block.rows(at, 1).expect("there"), Some(vec![at as u32]));
+            assert_eq!(block.rows(at, 1).expect("there"), Some(vec![at as i64]));
         }
         assert_eq!(block.rows(1, usize::MAX).expect("there").map(|rows| rows.len()), Some(21));
         assert_eq!(block.rows(4, MOST_ROWS).expect("there").map(|rows| rows.len()), Some(32));

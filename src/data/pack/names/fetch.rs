@@ -20,11 +20,9 @@ use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 
-/// Memory for blocks of one version, in bytes.
-const MEMORY: usize = 24 << 20;
-
-/// The most blocks that one request fetches ahead of a listing.
-const AHEAD: usize = 4;
+/// Memory for blocks of one version, in bytes: some 150 blocks. Others are read from the cache directory, in
+/// a fraction of a millisecond.
+const MEMORY: usize = 8 << 20;
 
 /// How long a failing folder is left alone: what is asked meanwhile gets the same error.
 const AWAY: Duration = Duration::from_secs(1);
@@ -36,6 +34,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Errors of the folder; [`Kind::Stale`] if the bytes do not exist there.
     fn read(&self, at: u64, length: u64) -> Result<Vec<u8>>;
+
+    /// Hands the bytes of the file of ids, all verified, to `each`, one piece after the other. May wait.
+    ///
+    /// # Errors
+    /// Errors of the folder, of the pieces, and of `each`.
+    fn ids(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError>;
 
     /// Reports bytes that do not match their digest.
     fn refuse(&self, why: &str);
@@ -113,6 +117,12 @@ impl Shelf {
         if let Err(error) = &disk {
             tracing::warn!(file = %path.display(), %error, "names are not kept on disk");
         }
+        // Held for as long as the folder is in use: see `remote::retire`.
+        if let Ok(disk) = &disk
+            && let Err(error) = disk.lock_shared()
+        {
+            tracing::debug!(file = %path.display(), %error, "not locked");
+        }
         Self {
             top,
             source,
@@ -122,6 +132,17 @@ impl Shelf {
             failed: Mutex::default(),
             requests: AtomicU64::new(0),
         }
+    }
+
+    /// Drops what is kept on disk: another source answers from now on. What another process reads there
+    /// meanwhile is not what it should be, so it asks the shared folder again.
+    pub fn empty(&self) {
+        let _ = self.disk.as_ref().map(|disk| disk.set_len(0));
+    }
+
+    /// Ends the use of the file on disk.
+    pub fn close(&mut self) {
+        self.disk = None;
     }
 
     /// Whether a block was gone or had other bytes than it should: the names have to come from
@@ -140,8 +161,8 @@ impl Shelf {
         self.kept.ready(&which).is_some()
     }
 
-    /// A block; together with those that follow it in a listing, if it has to be fetched.
-    pub fn get(&self, which: Which, is_listing: bool) -> Result<Arc<Item>, PackError> {
+    /// A block; together with `ahead` that follow it, if it has to be fetched.
+    pub fn get(&self, which: Which, ahead: usize) -> Result<Arc<Item>, PackError> {
         if let Some(item) = self.kept.ready(&which) {
             return Ok(item);
         }
@@ -150,17 +171,17 @@ impl Shelf {
             Item::Files(block) => block.weight(),
             Item::Dirs(block) => block.weight(),
         };
-        let load = || self.load(which, is_listing);
+        let load = || self.load(which, ahead);
         self.kept.get(&which, weigh, load).map_err(PackError::Other)
     }
 
-    fn load(&self, which: Which, is_listing: bool) -> Result<Item> {
+    fn load(&self, which: Which, ahead: usize) -> Result<Item> {
         cancel::check()?;
         let gone = || self.refused("no such block");
         let (spot, count) = self.spot(which).ok_or_else(gone)?;
         let bytes = match self.on_disk(spot) {
             Some(bytes) => bytes,
-            None => self.fetch(which, spot, is_listing)?,
+            None => self.fetch(which, spot, ahead)?,
         };
         let read = match which {
             Which::Files { .. } => Block::read(&bytes, count).map(Item::Files),
@@ -192,8 +213,8 @@ impl Shelf {
         (half(&bytes) == spot.half).then_some(bytes)
     }
 
-    fn fetch(&self, which: Which, spot: Spot, is_listing: bool) -> Result<Vec<u8>> {
-        let ahead = if is_listing { self.ahead(which, spot) } else { Vec::new() };
+    fn fetch(&self, which: Which, spot: Spot, ahead: usize) -> Result<Vec<u8>> {
+        let ahead = self.ahead(which, spot, ahead);
         let end = ahead.last().map_or(spot, |last| *last);
         let length = end.at + u64::from(end.length) - spot.at;
         let mut bytes = self.read(spot.at, length)?;
@@ -225,13 +246,13 @@ impl Shelf {
         let _ = self.disk.as_ref().map(|disk| disk.write_all_at(bytes, at));
     }
 
-    /// The blocks of entries that follow one directly, in the same piece.
-    fn ahead(&self, which: Which, spot: Spot) -> Vec<Spot> {
+    /// At most so many blocks of entries that follow one directly, in the same piece.
+    fn ahead(&self, which: Which, spot: Spot, most: usize) -> Vec<Spot> {
         let Which::Files { column, block } = which else { return Vec::new() };
         let next = |block| self.spot(Which::Files { column, block }).map(|(spot, _)| spot);
         let mut end = spot.at + u64::from(spot.length);
         let mut found = Vec::new();
-        while found.len() + 1 < AHEAD
+        while found.len() < most
             && let Some(spot) = next(block + 1 + found.len())
             && spot.at == end
             && !end.is_multiple_of(PIECE)
@@ -269,7 +290,15 @@ impl Shelf {
         }
     }
 
-    fn refused(&self, why: &str) -> Error {
+    /// The bytes of the file of ids: see [`Source::ids`].
+    pub fn ids(
+        &self,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
+        self.source.ids(each)
+    }
+
+    pub(super) fn refused(&self, why: &str) -> Error {
         self.is_refused.store(true, Ordering::Relaxed);
         self.source.refuse(why);
         Error::new(Kind::Broken, format!("shared names: {why}"))

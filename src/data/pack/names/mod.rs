@@ -9,17 +9,20 @@
 //! |---|---|
 //! | `names.blocks` | blocks of entries ([`block`]) and of directories ([`level`]), none across a multiple of 8 MiB |
 //! | `names.top` | where each block is, its first key and its digest ([`top`]) |
+//! | `names.ids` | the `sys__id` of each row, if they have gaps ([`ids`]) |
 //! | `manifest.json` | the manifest of the pack |
 
 mod block;
 mod codec;
 mod fetch;
+mod ids;
 mod level;
 pub mod remote;
 mod top;
 mod walk;
 pub mod write;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
@@ -30,6 +33,7 @@ use self::level::LevelBlock;
 use self::top::ColumnTop;
 use super::Facts;
 use super::error::PackError;
+use super::output::Sum;
 use super::paths::Found;
 use dcfs_core::tree::key::{self, SEPARATOR};
 
@@ -38,16 +42,22 @@ pub use self::walk::Walk;
 pub use super::shared::PIECE;
 
 /// Changes whenever the form of blocks changes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The file of blocks.
 pub const BLOCKS: &str = "names.blocks";
+
+/// The file of ids that have gaps.
+pub const IDS: &str = "names.ids";
 
 /// The file that says where they are.
 pub const TOP: &str = "names.top";
 
 /// Memory for keys of directories of one version, in bytes.
 const DIRECTORIES: usize = 1 << 20;
+
+/// A directory that begins in this many blocks and more is not fetched when it is looked up.
+const SMALL: usize = 3;
 
 /// Column, depth, first entry.
 type DirNumber = (u16, u16, u32);
@@ -126,6 +136,26 @@ impl Names {
         self.shelf.is_refused()
     }
 
+    /// Makes the file of ids in `folder` from what is shared; `sum` is what the manifest says of it.
+    fn unfold_ids(&self, folder: &Path, sum: Sum) -> Result<(), PackError> {
+        ids::unfold(folder, sum, |each| self.shelf.ids(each))
+    }
+
+    /// The whole pack answers from now on.
+    fn empty(&self) {
+        self.shelf.empty();
+    }
+
+    /// Nothing is asked any more.
+    fn close(&mut self) {
+        self.shelf.close();
+    }
+
+    /// What is shared is not what it should be.
+    fn refuse(&self, why: &str) {
+        drop(self.shelf.refused(why));
+    }
+
     /// The number of range reads so far.
     pub fn requests(&self) -> u64 {
         self.shelf.requests()
@@ -136,8 +166,9 @@ impl Names {
         top.ok_or_else(|| gone("column", column.into()))
     }
 
-    fn page(&self, column: u16, block: usize, is_listing: bool) -> Result<Page, PackError> {
-        let item = self.shelf.get(Which::Files { column, block }, is_listing)?;
+    /// A block of entries, together with so many that follow it if it has to be fetched.
+    fn page(&self, column: u16, block: usize, ahead: usize) -> Result<Page, PackError> {
+        let item = self.shelf.get(Which::Files { column, block }, ahead)?;
         Ok(Page { item, start: self.column(column)?.range(block).start })
     }
 
@@ -149,7 +180,7 @@ impl Names {
     /// The block of an entry.
     fn page_of(&self, column: u16, entry: u32) -> Result<(usize, Page), PackError> {
         let block = self.column(column)?.block_of(entry).ok_or_else(|| gone("entry", entry))?;
-        Ok((block, self.page(column, block, false)?))
+        Ok((block, self.page(column, block, 0)?))
     }
 
     /// The directory of this depth that contains an entry: its name, its first entry, and the first
@@ -161,7 +192,7 @@ impl Names {
         entry: u32,
     ) -> Result<Option<(Vec<u8>, u32, u32)>, PackError> {
         let Some((block, _)) = self.column(column)?.level(depth, entry) else { return Ok(None) };
-        let item = self.shelf.get(Which::Dirs { column, depth, block }, false)?;
+        let item = self.shelf.get(Which::Dirs { column, depth, block }, 0)?;
         let Item::Dirs(dirs) = &*item else { return Err(codec::odd()) };
         let dirs: &LevelBlock = dirs;
         Ok(dirs.around(entry).map(|dir| (dir.name.to_vec(), dir.first, dir.end)))
@@ -179,13 +210,13 @@ impl Names {
         page.block()?.facts(page.at(entry))
     }
 
-    /// The ordinals of the first `most` rows of an entry; `None` if not all are in its block.
+    /// The first `most` rows of an entry, by `sys__id`; `None` if not all are in its block.
     pub fn rows(
         &self,
         column: u16,
         entry: u32,
         most: usize,
-    ) -> Result<Option<Vec<u32>>, PackError> {
+    ) -> Result<Option<Vec<i64>>, PackError> {
         let (_, page) = self.page_of(column, entry)?;
         page.block()?.rows(page.at(entry), most)
     }
@@ -222,7 +253,8 @@ impl Names {
     }
 
     /// Looks up `name` in a directory: reads the block in which it would be, and no other if the
-    /// directory was looked up before.
+    /// directory was looked up before. A name that first names of blocks prove to be a directory is fetched
+    /// with all that is in it, if that is little: whoever asks for it will want one of its names, or all.
     pub fn find(&self, dir: DirNumber, name: &[u8]) -> Result<Option<Found>, PackError> {
         let above = self.key_of_dir(dir)?;
         if name.is_empty() || name.contains(&SEPARATOR) {
@@ -234,7 +266,8 @@ impl Names {
         let block = top.block_for(&key);
         let (next, following) = match block {
             Some(block) => {
-                let page = self.page(column, block, false)?;
+                let more = top.below(&key, block + 1, SMALL);
+                let page = self.page(column, block, if more < SMALL { more } else { 0 })?;
                 let (own, start) = (page.block()?, page.start);
                 let at = own.from(&key)?;
                 match at < own.count() {

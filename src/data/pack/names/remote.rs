@@ -1,9 +1,9 @@
 //! A version's names on another host, and the whole pack for what they cannot answer.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use dcfs_disk::private;
 
 use super::fetch::{Shelf, Source};
-use super::{BLOCKS, Names, TOP, write};
+use super::{BLOCKS, IDS, Names, TOP, write};
 use crate::pack::error::{PackError, Result};
 use crate::pack::folder::Staging;
+use crate::pack::ids::{self, RowIds};
 use crate::pack::manifest::{self, Manifest};
-use crate::pack::output::Sums;
-use crate::pack::shared::{self, Pieces, Shared, Written};
-use crate::pack::{Limits, Pack, open};
+use crate::pack::output::{Sum, Sums, mapped};
+use crate::pack::shared::{self, Lost, Pieces, Shared, Written};
+use crate::pack::{self, Limits, Pack, check, columns, home, open};
 use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::schema::FileColumn;
@@ -35,6 +36,29 @@ pub type Opener = dyn Fn() -> Result<Pack> + Send + Sync;
 pub struct Remote {
     pub names: Names,
     whole: Arc<Whole>,
+    numbers: Numbers,
+}
+
+/// The ids of rows, if they have gaps: obtained once, when somebody needs them.
+struct Numbers {
+    /// What the manifest says of their file, and the number of rows.
+    wanted: Option<(Sum, u32)>,
+    here: OnceLock<RowIds>,
+    /// Held while they are being obtained.
+    turn: Mutex<()>,
+}
+
+impl Numbers {
+    /// Those of a file in `folder`, if it is what the manifest says.
+    fn open(&self, folder: &Path, (sum, count): (Sum, u32)) -> Result<&RowIds, PackError> {
+        let sums = Sums::from([(ids::FILE.into(), sum)]);
+        check::Checksums::open(folder, &sums)?.compare(|| false)?;
+        let map = mapped(folder, ids::FILE)?;
+        if map.as_ref().len() as u64 != u64::from(count) * 8 {
+            return Err(PackError::damaged("`rows.ids` has the wrong length"));
+        }
+        Ok(self.here.get_or_init(|| RowIds { count, first: 0, map: Some(map) }))
+    }
 }
 
 /// The pack, obtained at most once, on a thread of its own.
@@ -65,6 +89,37 @@ impl Remote {
         self.whole.pack.get()
     }
 
+    /// The ids of rows, if they are here.
+    pub fn known_ids(&self) -> Option<&RowIds> {
+        self.numbers.here.get().or_else(|| self.ready()?.known_ids())
+    }
+
+    /// The ids of rows that have gaps: kept in the folder `home`, fetched now if they are not. Waits.
+    ///
+    /// # Errors
+    /// Errors of the folder and the disk; errors of obtaining the whole pack, which has them, if they
+    /// are not what they should be.
+    pub fn ids(&self, home: &Path) -> Result<&RowIds> {
+        if let Some(ids) = self.known_ids() {
+            return Ok(ids);
+        }
+        super::may_wait()?;
+        let _turn = self.numbers.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.numbers.wanted.filter(|_| !self.names.is_refused());
+        let (Some(wanted), None) = (wanted, self.known_ids()) else { return self.whole()?.ids() };
+        if let Ok(ids) = self.numbers.open(home, wanted) {
+            return Ok(ids);
+        }
+        match self.names.unfold_ids(home, wanted.0) {
+            Ok(()) => Ok(self.numbers.open(home, wanted)?),
+            Err(PackError::Damaged(why)) => {
+                self.names.refuse(&why);
+                self.whole()?.ids()
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether the pack turned out to number entries in another way, so that what was answered from
     /// names cannot be continued.
     pub fn is_of_another(&self) -> bool {
@@ -84,6 +139,10 @@ impl Remote {
         let failures = state.failures;
         loop {
             if let Some(pack) = self.whole.pack.get() {
+                // Others that ask at the same time come here too: it is the same again.
+                if self.whole.shared.is_some() {
+                    self.names.empty();
+                }
                 return Ok(pack);
             }
             if state.failures != failures {
@@ -149,6 +208,53 @@ impl Whole {
     }
 }
 
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.names.close();
+        if let Some(pack) = self.ready() {
+            retire(pack.folder());
+        }
+    }
+}
+
+/// Removes the names of the pack in `folder`, which no question needs any more, unless they are in use; packed
+/// columns and finished files that were kept with them go to the pack. Errors are ignored: the next who opens the
+/// pack tries again.
+pub fn retire(folder: &Path) {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let home = folder.with_file_name(format!("{name}{ENDING}"));
+    let Ok(file) = dcfs_disk::regular::open(&home.join(BLOCKS)) else { return };
+    let ours = [folder, &home].map(|folder| Manifest::read(folder).ok());
+    if file.try_lock().is_err() {
+        return;
+    }
+    if ours[0].is_some() && ours[0] == ours[1] {
+        for kept in home::HOMES.into_iter().chain([columns::FOLDER]) {
+            bring(&home.join(kept), &folder.join(kept));
+        }
+    }
+    match pack::folder::remove(&home) {
+        Ok(()) => {
+            tracing::debug!(folder = %home.display(), "removed names: the whole pack is here")
+        }
+        Err(error) => tracing::debug!(folder = %home.display(), %error, "names are not removed"),
+    }
+}
+
+/// Moves what is in one folder into another, unless it is there.
+fn bring(from: &Path, to: &Path) {
+    let Ok(entries) = fs::read_dir(from) else { return };
+    if private::folder(to).is_err() {
+        return;
+    }
+    for entry in entries.flatten() {
+        let to = to.join(entry.file_name());
+        if !to.exists() {
+            let _ = fs::rename(entry.path(), to);
+        }
+    }
+}
+
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote").field("names", &self.names).finish_non_exhaustive()
@@ -169,12 +275,12 @@ pub struct Asked<'a> {
 /// Opens the names that another host shared for a version; `None` if there are none, or if the whole
 /// pack is here. `whole` obtains that.
 ///
-/// A shared folder is a cache: if the names cannot be opened, because they are damaged or because the
-/// folder is away, the host does without them and the answer is the whole pack. Names that are open
-/// already do not: there a folder that is away is an error, and a damaged block takes the whole pack.
+/// A shared folder is a cache: if the names are damaged, the host does without them and the answer is the
+/// whole pack. If the folder is away, that is an error, and the next caller asks it again, for as long as
+/// [`Shared::waits`]; then the host does without.
 ///
 /// # Errors
-/// The cache directory cannot be written to; errors of obtaining the whole pack.
+/// The folder is away; the cache directory cannot be written to; errors of obtaining the whole pack.
 pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Result<Option<Pack>> {
     let name = shared::of_names(asked.pack);
     if !shared.splits(asked.rows) || asked.packs.join(asked.pack).exists() || !shared.has(&name) {
@@ -186,12 +292,20 @@ pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Re
     let whole: Arc<Opener> = whole.into();
     let opened = pieces(shared, &name, &home).and_then(|blocks| {
         let obtained = (whole.clone(), Some(shared.clone()));
-        open_in(&home, asked.columns, asked.limits, blocks, obtained)
+        Ok(open_in(&home, asked.columns, asked.limits, blocks, obtained)?)
     });
+    if !matches!(opened, Err(Lost::Away(_))) {
+        shared.was_read(&name);
+    }
     match opened {
         Ok(pack) => Ok(Some(Pack { shared: Some(shared.clone()), ..pack })),
-        Err(error) => {
-            tracing::warn!(name, %error, "shared names cannot be used; the whole pack is");
+        Err(lost) => {
+            if let Lost::Away(error) = &lost
+                && let Some(told) = shared.waits(&name, asked.rows, error)
+            {
+                return Err(told);
+            }
+            tracing::warn!(name, error = %lost, "shared names cannot be used; the whole pack is");
             let pack = whole()?;
             mend_later(shared, pack.folder());
             Ok(Some(pack))
@@ -200,12 +314,13 @@ pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Re
 }
 
 /// Fetches the small files of the bundle `name` into `home`, and returns the pieces of the large one.
-fn pieces(shared: &Shared, name: &str, home: &Path) -> Result<(u64, Box<dyn Source>)> {
+fn pieces(shared: &Shared, name: &str, home: &Path) -> Result<(u64, Box<dyn Source>), Lost> {
     let list = shared.list_in(name, home)?;
     list.keep(shared, manifest::FILE, home)?;
     list.keep(shared, TOP, home)?;
-    let pieces: Pieces = list.pieces(shared, BLOCKS)?;
-    Ok((pieces.length(), Box::new(pieces)))
+    let blocks = list.pieces(shared, BLOCKS)?;
+    let ids = if list.has(IDS) { Some(list.pieces(shared, IDS)?) } else { None };
+    Ok((blocks.length(), Box::new(There { blocks, ids })))
 }
 
 /// Opens the names in the folder `home`, with blocks of a source of so many bytes. The last argument
@@ -220,7 +335,7 @@ fn open_in(
     let manifest = Manifest::read(home)?;
     let top = write::read_top(home, length)?;
     let fits = top.columns.iter().map(|top| top.entries);
-    if !fits.eq(manifest.columns.iter().map(|part| part.entries)) || has_gaps(&manifest) {
+    if !fits.eq(manifest.columns.iter().map(|part| part.entries)) {
         return Err(PackError::damaged("its names are of other columns").into());
     }
     let whole = Arc::new(Whole {
@@ -233,12 +348,10 @@ fn open_in(
         shared,
     });
     let names = Names::new(Shelf::new(top, source, home));
-    Ok(open::named(home, &manifest, columns, limits, Remote { names, whole })?)
-}
-
-/// Whether the ids of rows have gaps: then blocks do not have them.
-fn has_gaps(manifest: &Manifest) -> bool {
-    manifest.files.contains_key(crate::pack::ids::FILE)
+    let wanted = manifest.files.get(ids::FILE).map(|sum| (*sum, manifest.rows));
+    let numbers = Numbers { wanted, here: OnceLock::new(), turn: Mutex::default() };
+    let remote = Remote { names, whole, numbers };
+    Ok(open::named(home, &manifest, columns, limits, remote)?)
 }
 
 /// Opens names written by [`super::write::split`] into a folder of this machine.
@@ -254,11 +367,23 @@ pub fn open_here(
     let path = home.join(BLOCKS);
     let file = dcfs_disk::regular::open(&path).map_err(PackError::read(&path))?;
     let length = file.metadata().map_err(PackError::read(&path))?.len();
-    open_in(home, columns, limits, (length, Box::new(Here(file))), (whole.into(), None))
+    open_in(
+        home,
+        columns,
+        limits,
+        (length, Box::new(Here(file, home.join(IDS)))),
+        (whole.into(), None),
+    )
 }
 
-/// A file of blocks on this machine.
-struct Here(File);
+/// Files on this machine: blocks, and the place of the ids.
+struct Here(File, PathBuf);
+
+/// Shared files.
+struct There {
+    blocks: Pieces,
+    ids: Option<Pieces>,
+}
 
 impl Source for Here {
     fn read(&self, at: u64, length: u64) -> Result<Vec<u8>> {
@@ -268,18 +393,27 @@ impl Source for Here {
         Ok(bytes)
     }
 
+    fn ids(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError> {
+        each(&fs::read(&self.1).map_err(PackError::read(&self.1))?)
+    }
+
     fn refuse(&self, why: &str) {
         tracing::warn!(why, "names cannot be used");
     }
 }
 
-impl Source for Pieces {
+impl Source for There {
     fn read(&self, at: u64, length: u64) -> Result<Vec<u8>> {
-        self.range(at, length)
+        self.blocks.range(at, length)
+    }
+
+    fn ids(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError> {
+        let none = || PackError::damaged("no ids are shared with its names");
+        self.ids.as_ref().ok_or_else(none)?.each(each)
     }
 
     fn refuse(&self, why: &str) {
-        self.count_refused(why);
+        self.blocks.count_refused(why);
     }
 }
 
@@ -290,7 +424,7 @@ impl Source for Pieces {
 /// Errors of the shared folder, the catalog and the disk; a damaged pack.
 pub fn share(shared: &Shared, folder: &Path) -> Result<Written> {
     let manifest = Manifest::read(folder)?;
-    if !shared.splits(manifest.rows.into()) || has_gaps(&manifest) {
+    if !shared.splits(manifest.rows.into()) {
         return Ok(Written::default());
     }
     let pack = folder.file_name().unwrap_or_default().to_string_lossy();

@@ -13,7 +13,7 @@ use dcfs_core::error::{Error, Kind};
 use dcfs_core::tree::{DEEPEST, key};
 
 /// The first bytes, before what is compressed.
-const MAGIC: &[u8; 8] = b"dcfsnam1";
+const MAGIC: &[u8; 8] = b"dcfsnam2";
 
 /// Half of a block's SHA-256: whoever can write the bucket would have to find other bytes with the
 /// same 128 bits.
@@ -137,6 +137,15 @@ impl ColumnTop {
             }
         }
         low.checked_sub(1)
+    }
+
+    /// How many blocks, `from` and those after it, begin in the directory of this key; at most `most`.
+    pub fn below(&self, dir: &[u8], from: usize, most: usize) -> usize {
+        let is_in = |block: &usize| {
+            let rest = self.key(*block).and_then(|key| key.strip_prefix(dir));
+            rest.is_some_and(|rest| rest.first() == Some(&key::SEPARATOR))
+        };
+        (from..).take(most).take_while(is_in).count()
     }
 
     /// The block of directories of `depth` that could contain an entry, and its place there.
@@ -344,6 +353,9 @@ mod tests {
         for (key, block) in cases {
             assert_eq!(top.block_for(key.as_bytes()), block, "{key:?}");
         }
+        let below = |dir: &str, from, most| top.below(dir.as_bytes(), from, most);
+        assert_eq!((below("b", 1, 5), below("b", 1, 1), below("b", 2, 5)), (2, 1, 1));
+        assert_eq!((below("a", 1, 5), below("b", 3, 5), below("b\0x", 1, 5)), (0, 0, 0));
         let level = |entry| top.level(1, entry).map(|(at, _)| at);
         assert_eq!(
             (level(0), level(1199), level(1250), level(1300)),

@@ -10,6 +10,9 @@ use super::{DirNumber, Names, Page, codec};
 use crate::pack::error::PackError;
 use crate::pack::paths::Found;
 
+/// The most blocks that are fetched together with the next one of a listing.
+const AHEAD: usize = 3;
+
 /// What is known of a child.
 enum Known {
     No,
@@ -86,7 +89,7 @@ impl Walk<'_> {
                 }
                 Known::No => {}
             }
-            self.page = Some((block, self.names.page(self.column, block, true)?));
+            self.page = Some((block, self.names.page(self.column, block, AHEAD)?));
         }
         let Some((_, page)) = &self.page else { return Ok(None) };
         let (own, at) = (page.block()?, page.at(self.next));

@@ -11,13 +11,15 @@ use super::block::BlockWriter;
 use super::codec::common;
 use super::level::LevelWriter;
 use super::top::{ColumnTop, LevelTop, Spot, Top, half};
-use super::{BLOCKS, PIECE, TOP};
+use super::{BLOCKS, IDS, PIECE, TOP, ids};
 use crate::pack::column::ColumnReader;
 use crate::pack::error::PackError;
+use crate::pack::ids::RowIds;
 use crate::pack::manifest::{self, Manifest};
 use crate::pack::output::{Output, Sums};
 use crate::pack::{check, open};
 use dcfs_core::cancel;
+use dcfs_core::id::RowId;
 use dcfs_core::tree::key;
 
 /// Entries, or directories, in a block.
@@ -31,16 +33,25 @@ pub const PER_BLOCK: usize = 1024;
 pub fn split(folder: &Path, into: &Path, per_block: usize) -> Result<Sums, PackError> {
     let manifest = Manifest::read(folder)?;
     let readers = open::readers(folder, &manifest)?;
+    let rows = open::row_ids(folder, &manifest)?;
     let mut blocks = Blocks::create(into)?;
-    let columns = readers.iter().map(|reader| column(reader, &mut blocks, per_block));
+    let columns = readers.iter().map(|reader| column(reader, &rows, &mut blocks, per_block));
     let top = Top { columns: columns.collect::<Result<_, _>>()? };
+    let mut sums = Sums::new();
+    if rows.map.is_some() {
+        let mut out = Output::create(into.join(IDS))?;
+        ids::write(&rows, &mut out)?;
+        sums.insert(IDS.into(), out.finish()?.1);
+    }
     // What was read is proven only now: it would be believed for ever.
     check::Checksums::open(folder, &manifest.files)?.compare(|| false)?;
     let mut out = Output::create(into.join(TOP))?;
     top.write(&mut out).map_err(PackError::write(&into.join(TOP)))?;
     let path = into.join(manifest::FILE);
     fs::copy(folder.join(manifest::FILE), &path).map_err(PackError::write(&path))?;
-    Ok(Sums::from([(TOP.into(), out.finish()?.1), (BLOCKS.into(), blocks.out.finish()?.1)]))
+    sums.insert(TOP.into(), out.finish()?.1);
+    sums.insert(BLOCKS.into(), blocks.out.finish()?.1);
+    Ok(sums)
 }
 
 /// The top in a folder of names, for a file of blocks of `of` bytes.
@@ -113,6 +124,7 @@ impl Levels {
 
 fn column(
     reader: &ColumnReader,
+    rows: &RowIds,
     blocks: &mut Blocks,
     per_block: usize,
 ) -> Result<ColumnTop, PackError> {
@@ -135,7 +147,16 @@ fn column(
         if writer.count() == 0 {
             begun = (entry, shared, key.to_vec());
         }
-        writer.push(key, reader.raw(entry)?, reader.ordinals(entry)?);
+        let mut is_known = true;
+        let named = reader.ordinals(entry)?.map_while(|ordinal| {
+            let id = rows.get(ordinal).map(RowId::key);
+            is_known &= id.is_some();
+            id
+        });
+        writer.push(key, reader.raw(entry)?, named);
+        if !is_known {
+            return Err(PackError::damaged("an entry names a row that is not there"));
+        }
         if writer.is_full(per_block) {
             let spot = blocks.put(std::mem::take(&mut writer).finish())?;
             top.push(begun.0, begun.1, &begun.2, spot)?;

@@ -13,7 +13,7 @@ use dcfs_disk::regular;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Shared;
+use super::{AWAY, AWAY_FOR_NAMES, Lost, Shared};
 use crate::catalog::{Digest, SharedName};
 use crate::pack::error::PackError;
 use crate::pack::output::Sums;
@@ -130,27 +130,39 @@ impl Shared {
     /// # Errors
     /// The folder cannot be written to.
     pub fn fetch(&self, name: &str, into: &Path) -> Result<bool, PackError> {
-        let Some(digest) = self.digest(name) else { return Ok(false) };
-        let listed = self.get(&digest, LONGEST).and_then(|bytes| read(&bytes, name));
-        let fetched = match listed {
-            Ok(bundle) => {
-                let files = bundle.files.iter().map(|part| Ok((part, create(into, part)?)));
-                let files: Vec<(&Part, File)> = files.collect::<Result<_, PackError>>()?;
-                self.fetch_all(&files)
-            }
-            Err(error) => Err(error),
-        };
-        match fetched {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                tracing::warn!(name, %error, "what is shared cannot be used; building it here");
+        match self.fetch_or(name, into, false)? {
+            Ok(is_there) => Ok(is_there),
+            Err(lost) => {
+                tracing::warn!(name, error = %lost, "what is shared cannot be used; building it here");
                 Ok(false)
             }
         }
     }
 
+    /// The same for callers who decide themselves what follows; `is_awaited` if they wait for the folder.
+    ///
+    /// # Errors
+    /// The folder `into` cannot be written to; inside, why what is shared cannot be had.
+    pub fn fetch_or(
+        &self,
+        name: &str,
+        into: &Path,
+        is_awaited: bool,
+    ) -> Result<Result<bool, Lost>, PackError> {
+        let Some(digest) = self.digest(name) else { return Ok(Ok(false)) };
+        let pause = if is_awaited { AWAY_FOR_NAMES } else { AWAY };
+        let listed = self.get_after(pause, &digest, LONGEST);
+        let bundle = match listed.and_then(|bytes| Ok(read(&bytes, name)?)) {
+            Ok(bundle) => bundle,
+            Err(lost) => return Ok(Err(lost)),
+        };
+        let files = bundle.files.iter().map(|part| Ok((part, create(into, part)?)));
+        let files: Vec<(&Part, File)> = files.collect::<Result<_, PackError>>()?;
+        Ok(self.fetch_all(&files).map(|()| true))
+    }
+
     /// Fetches every piece, several at a time, and stops at the first error.
-    fn fetch_all(&self, files: &[(&Part, File)]) -> Result<()> {
+    fn fetch_all(&self, files: &[(&Part, File)]) -> Result<(), Lost> {
         let pieces: Vec<Piece<'_>> =
             files.iter().flat_map(|(part, file)| pieces(part, file)).collect();
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
@@ -172,13 +184,13 @@ impl Shared {
         failed.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
     }
 
-    fn fetch_piece(&self, piece: &Piece<'_>) -> Result<()> {
-        let bytes = self.get(&piece.digest, piece.length)?;
+    fn fetch_piece(&self, piece: &Piece<'_>) -> Result<(), Lost> {
+        let bytes = self.get_after(AWAY, &piece.digest, piece.length)?;
         if bytes.len() as u64 != piece.length {
-            return Err(Error::new(Kind::Broken, "a shared piece has the wrong length"));
+            return Err(Error::new(Kind::Broken, "a shared piece has the wrong length").into());
         }
         let written = piece.file.write_all_at(&bytes, piece.at);
-        written.map_err(|error| Error::new(Kind::Broken, error))
+        Ok(written.map_err(|error| Error::new(Kind::Broken, error))?)
     }
 
     /// As [`Shared::share`], unless it is already shared.

@@ -15,6 +15,7 @@ mod parts;
 mod small;
 mod sweep;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -68,8 +69,20 @@ fn is_plain(name: &str) -> bool {
     name.starts_with(SET)
 }
 
-/// How long a folder that did not answer is left alone.
+/// How long a folder that did not answer is left alone: by those who can do without it, and by those who
+/// wait for it.
 const AWAY: Duration = Duration::from_secs(30);
+const AWAY_FOR_NAMES: Duration = Duration::from_secs(1);
+
+/// How long to wait for a pack without rows that another host builds or has built, and how much longer per
+/// row: waiting longer than building would take gains nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_A_ROW: Duration = Duration::from_micros(10);
+
+/// How long to wait for the pack of so many rows.
+pub fn patience(rows: u64) -> Duration {
+    PATIENCE + PATIENCE_A_ROW * u32::try_from(rows).unwrap_or(u32::MAX)
+}
 
 /// Settings of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +93,40 @@ pub struct Rules {
     pub lease: Duration,
     /// Versions of this many rows and more are shared as names in blocks, too.
     pub split: u64,
+    /// For how long the folder may fail before such a version is built here; `None` for what waiting for
+    /// a builder would take.
+    pub patience: Option<Duration>,
+}
+
+/// Why something shared cannot be had.
+#[derive(Debug)]
+pub enum Lost {
+    /// The folder does not answer, or denies it: later it may.
+    Away(Error),
+    /// It is gone, or not what the catalog says; or it cannot be kept here.
+    Unusable(Error),
+}
+
+impl Lost {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Away(error) | Self::Unusable(error) => error,
+        }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Lost {
+    fn from(error: E) -> Self {
+        Self::Unusable(error.into())
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away(error) | Self::Unusable(error) => error.fmt(f),
+        }
+    }
 }
 
 /// The folder that hosts share, for the versions of one catalog.
@@ -87,8 +134,11 @@ pub struct Tier {
     objects: Arc<dyn Objects>,
     catalog: Arc<Catalog>,
     rules: Rules,
-    /// Since when it has not answered, and why.
+    /// When it last failed to answer, and why; and when that was last logged.
     away: Mutex<Option<(Instant, String)>>,
+    logged: Mutex<Option<Instant>>,
+    /// Since when the names of large versions cannot be read.
+    unread: Mutex<HashMap<String, Instant>>,
     /// Whether a write was refused.
     is_closed: AtomicBool,
     /// Whether the catalog can store digests; determined once.
@@ -145,6 +195,8 @@ impl Tier {
             catalog,
             rules,
             away: Mutex::default(),
+            logged: Mutex::default(),
+            unread: Mutex::default(),
             is_closed: AtomicBool::new(false),
             takes_digests: OnceLock::new(),
             counts: Counts::default(),
@@ -165,7 +217,7 @@ impl Tier {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Told {
             prefix: self.objects.place().to_owned(),
-            is_there: !self.is_away(),
+            is_there: !self.is_away(AWAY),
             fetched: count(&self.counts.fetched),
             fetched_bytes: count(&self.counts.fetched_bytes),
             put: count(&self.counts.put),
@@ -174,9 +226,10 @@ impl Tier {
         }
     }
 
-    fn is_away(&self) -> bool {
+    /// Whether it failed to answer within this time.
+    fn is_away(&self, within: Duration) -> bool {
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        away.as_ref().is_some_and(|(since, _)| since.elapsed() < AWAY)
+        away.as_ref().is_some_and(|(since, _)| since.elapsed() < within)
     }
 
     /// Whether results can be shared: the settings allow it, the catalog can store digests, and no
@@ -206,7 +259,16 @@ impl Tier {
     /// Makes a request, unless the folder is away. Failures are logged once, and the folder is left
     /// alone for a while.
     fn ask<T>(&self, question: impl FnOnce(&dyn Objects) -> Result<T>) -> Result<T> {
-        if self.is_away() {
+        self.ask_after(AWAY, question)
+    }
+
+    /// The same of a folder that is left alone for `pause`.
+    fn ask_after<T>(
+        &self,
+        pause: Duration,
+        question: impl FnOnce(&dyn Objects) -> Result<T>,
+    ) -> Result<T> {
+        if self.is_away(pause) {
             let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
             let why = away.as_ref().map_or("", |(_, why)| why);
             return Err(Error::new(Kind::Busy, format!("the shared folder is left alone: {why}")));
@@ -216,16 +278,25 @@ impl Tier {
         match &answer {
             Ok(_) => *away = None,
             // It answers, though with an error.
-            Err(error) if matches!(error.kind(), Kind::Denied | Kind::NoSpace) => {}
+            Err(error) if matches!(error.kind(), Kind::Denied | Kind::NoSpace | Kind::Stale) => {}
             Err(error) => {
                 *away = Some((Instant::now(), error.to_string()));
-                tracing::warn!(
-                    prefix = self.objects.place(), %error,
-                    "the shared folder does not answer; this host continues on its own"
-                );
+                self.log_away(error);
             }
         }
         answer
+    }
+
+    /// Says that the folder does not answer, unless that was said just now.
+    fn log_away(&self, error: &Error) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|before| before.elapsed() >= AWAY) {
+            *logged = Some(Instant::now());
+            tracing::warn!(
+                prefix = self.objects.place(), %error,
+                "the shared folder does not answer; this host continues on its own"
+            );
+        }
     }
 
     /// Makes a write request. After a refusal the folder is only read.
@@ -308,20 +379,57 @@ impl Shared {
     /// # Errors
     /// It does not exist, or has other bytes; errors of the folder.
     fn get(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
+        self.get_after(AWAY, digest, most).map_err(Lost::into_error)
+    }
+
+    /// The same from a folder that is left alone for `pause` after it failed.
+    fn get_after(&self, pause: Duration, digest: &Digest, most: u64) -> Result<Vec<u8>, Lost> {
         let key = self.key(digest);
-        let found = self.tier.ask(|objects| objects.get(&key, most));
+        let found = self.tier.ask_after(pause, |objects| objects.get(&key, most));
         let counts = &self.tier.counts;
         let refused = |why: &str| {
             counts.refused();
             let place = self.tier.objects.place();
-            Error::new(Kind::Broken, format!("`{place}/{key}` {why}"))
+            Lost::Unusable(Error::new(Kind::Broken, format!("`{place}/{key}` {why}")))
         };
-        let Some(seen) = found? else { return Err(refused("is gone")) };
+        let found = match found {
+            Err(error) if error.kind() == Kind::Stale => return Err(refused("is too long")),
+            found => found.map_err(Lost::Away)?,
+        };
+        let Some(seen) = found else { return Err(refused("is gone")) };
         if Digest::from(Sha256::digest(&seen.bytes)) != *digest {
             return Err(refused("is not what the catalog says"));
         }
         counts.fetched(seen.bytes.len() as u64);
         Ok(seen.bytes)
+    }
+
+    /// Whether to wait for a folder that has no answer about the names of a version of so many rows, or their
+    /// pack: if so, the error to tell.
+    ///
+    /// A fleet whose bucket is away for a minute must not begin to build hundreds of millions of rows on
+    /// every host; one whose bucket is gone must not wait for ever.
+    pub fn waits(&self, name: &str, rows: u64, error: &Error) -> Option<Error> {
+        let rules = &self.tier.rules;
+        let patience = rules.patience.unwrap_or_else(|| patience(rows));
+        let mut unread = self.tier.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !unread.contains_key(name);
+        let since = unread.entry(name.to_owned()).or_insert_with(Instant::now);
+        let left = patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?;
+        let seconds = left.as_secs_f64().ceil();
+        let why = format!(
+            "the shared folder has the names of this version and cannot be read: {error}; whoever asks again asks it again, \
+             and in {seconds} s this host builds the whole pack (`patience` in `[shared]`)"
+        );
+        if is_new {
+            tracing::warn!(name, why);
+        }
+        Some(Error::new(error.kind(), why))
+    }
+
+    /// The folder answered about these names.
+    pub fn was_read(&self, name: &str) {
+        self.tier.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// Checks that a digest can be stored: without one nobody would trust the object.

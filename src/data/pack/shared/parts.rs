@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 use dcfs_disk::regular;
 use sha2::{Digest as _, Sha256};
 
-use super::Shared;
 use super::bundle::{self, Bundle, LONGEST, PIECE, Part};
+use super::{AWAY_FOR_NAMES, Lost, Shared};
 use crate::catalog::Digest;
 use crate::pack::error::PackError;
 use crate::pack::folder::sibling;
+use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 
 /// The file that keeps the list of a bundle.
@@ -29,7 +30,7 @@ impl Shared {
     ///
     /// # Errors
     /// There is none; it fails verification; errors of the folder and the disk.
-    pub fn list_in(&self, name: &str, home: &Path) -> Result<List> {
+    pub fn list_in(&self, name: &str, home: &Path) -> Result<List, Lost> {
         let none = || Error::new(Kind::Missing, "nothing is shared under this name");
         let digest = self.digest(name).ok_or_else(none)?;
         let path = home.join(LIST);
@@ -37,7 +38,7 @@ impl Shared {
         let bytes = match kept.filter(|kept| Digest::from(Sha256::digest(kept)) == digest) {
             Some(kept) => kept,
             None => {
-                let bytes = self.get(&digest, LONGEST)?;
+                let bytes = self.get_after(AWAY_FOR_NAMES, &digest, LONGEST)?;
                 replace(&path, &bytes)?;
                 bytes
             }
@@ -73,20 +74,25 @@ impl List {
         part.ok_or_else(|| Error::new(Kind::Broken, format!("no `{file}` is shared")))
     }
 
+    /// Whether a file is in it.
+    pub fn has(&self, file: &str) -> bool {
+        self.part(file).is_ok()
+    }
+
     /// Puts one file into the folder `home`, unless it is there.
     ///
     /// # Errors
     /// It fails verification; errors of the folder and the disk.
-    pub fn keep(&self, shared: &Shared, file: &str, home: &Path) -> Result<()> {
+    pub fn keep(&self, shared: &Shared, file: &str, home: &Path) -> Result<(), Lost> {
         let (part, path) = (self.part(file)?, home.join(file));
         if regular::read(&path, part.length).is_ok_and(|kept| is_of(part, &kept)) {
             return Ok(());
         }
         let mut bytes = Vec::new();
         for (digest, length) in part.pieces() {
-            bytes.extend(shared.get(digest, length)?);
+            bytes.extend(shared.get_after(AWAY_FOR_NAMES, digest, length)?);
         }
-        replace(&path, &bytes)
+        Ok(replace(&path, &bytes)?)
     }
 
     /// The pieces of a file, to be read by range.
@@ -143,6 +149,25 @@ impl Pieces {
             found => found?,
         };
         found.filter(|bytes| bytes.len() as u64 == length).ok_or_else(gone)
+    }
+
+    /// Hands all bytes, verified, to `each`, one piece after the other.
+    ///
+    /// # Errors
+    /// [`PackError::Damaged`] if a piece is gone or fails verification; errors of the folder, and of `each`.
+    pub fn each(
+        &self,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
+        for digest in &self.digests {
+            cancel::check().map_err(PackError::Other)?;
+            let bytes = self.shared.get_after(AWAY_FOR_NAMES, digest, PIECE);
+            each(&bytes.map_err(|lost| match lost {
+                Lost::Away(error) => PackError::Other(error),
+                Lost::Unusable(error) => PackError::damaged(error.to_string()),
+            })?)?;
+        }
+        Ok(())
     }
 
     /// Counts bytes that are not what the catalog says.
