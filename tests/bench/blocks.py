@@ -3,12 +3,13 @@
     python tests/bench/blocks.py DCFS BENCH_DELAY [ROWS] [MILLISECONDS]
 
 The first host shares into a folder, nginx serves it as a bucket, and every answer begins some milliseconds late. Directories
-of 1,000 files; names are hashes.
+of 1,000 files; names are hashes. With GAPS=3 every third row is missing, as a filter leaves them.
 """
 
 import json
 import os
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -58,13 +59,32 @@ def memory(pid, name):
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
+def maps(pid):
+    """What is resident, in MiB: the program, the heap and other anonymous memory, files of the cache."""
+    found = dict.fromkeys(("program", "anonymous", "files"), 0.0)
+    kind = "anonymous"
+    for line in open(f"/proc/{pid}/smaps"):
+        words = line.split()
+        if "-" in words[0] and ":" not in words[0]:
+            path = words[5] if len(words) > 5 else ""
+            kind = "anonymous" if not path.startswith("/") else "files" if "/cache/" in path or path.endswith(("db", "db-shm")) else "program"
+        elif words[0] in ("Rss:", "Anonymous:"):
+            size = int(words[1]) / 1024
+            if words[0] == "Rss:":
+                found[kind] += size
+            elif kind != "anonymous":
+                found[kind] -= size
+                found["anonymous"] += size
+    return ", ".join(f"{kind} {size:.1f}" for kind, size in found.items())
+
+
 def told(times):
     times = sorted(times)
     return f"median {statistics.median(times):.1f} ms, 95 of 100 below {times[len(times) * 95 // 100]:.1f} ms, most {times[-1]:.1f} ms"
 
 
-def fetched(point):
-    return json.loads((point / "_status.json").read_text())["shared"]["fetched"]
+def fetched(point, what="fetched"):
+    return json.loads((point / "_status.json").read_text())["shared"][what]
 
 
 def main(dcfs, delay, rows=5_000_000, late=20):
@@ -75,7 +95,9 @@ def main(dcfs, delay, rows=5_000_000, late=20):
         (root / "team" / "dcfs").mkdir(parents=True)
         name = lambda n: catalog._hex(n, 16)  # noqa: E731
         files = (("s3://bench", f"part-{n // EACH:06d}/{name(n)}.jpg", 1000 + n % 1000, catalog._hex(n, 32)) for n in range(rows))
-        catalog._write(project, files, rows, {})
+        database = catalog._write(project, files, rows, {})
+        if gaps := int(os.environ.get("GAPS", 0)):
+            leave_out(database, gaps)
         first = Host(dcfs, room / "first", f"file://{root}/team/dcfs", "http://127.0.0.1:1")
         shared = timed(lambda: subprocess.run(first.words("warm", "--to-shared", "bench", "--catalog", project), env=first.environment, check=True))
         print(f"{rows} rows: shared in {shared / 1000:.1f} s (pack built, both forms written)", flush=True)
@@ -93,21 +115,35 @@ def main(dcfs, delay, rows=5_000_000, late=20):
                 distance.wait()
 
 
+def leave_out(database, each):
+    """Every so manyth row goes, and the files with it: names are then those of the others."""
+    with sqlite3.connect(database) as connection:
+        table = "ds_local_local_bench_1_0_0"
+        connection.execute(f"DELETE FROM {table} WHERE sys__id % {each} = 0")
+        connection.execute(f"UPDATE datasets_versions SET num_objects = (SELECT count(*) FROM {table})")
+
+
 def second(host, project, point, rows, name):
     mount = host.mount(project, point)
     try:
         top = point / "datasets" / "bench@1.0.0"
         folders = random.sample(range(rows // EACH), LOOKED_UP + LISTED)
         path = lambda n: top / f"part-{n // EACH:06d}" / f"{name(n)}.jpg"  # noqa: E731
-        print(f"first answer {timed(lambda: os.stat(path(folders[0] * EACH))):.0f} ms, then {memory(mount.pid, 'VmRSS'):.0f} MiB resident, "
-              f"{memory(mount.pid, 'RssAnon'):.0f} of them anonymous", flush=True)
-        looked, requests = [], []
+        missing = int(os.environ.get("GAPS", 0))
+        any_of = lambda folder: next(n for n in iter(lambda: folder * EACH + random.randrange(EACH), None) if not missing or (n + 1) % missing)  # noqa: E731
+        print(f"first answer {timed(lambda: os.stat(path(any_of(folders[0])))):.0f} ms, then {memory(mount.pid, 'VmRSS'):.0f} MiB resident, "
+              f"{memory(mount.pid, 'RssAnon'):.0f} of them anonymous ({maps(mount.pid)})", flush=True)
+        looked, requests, again = [], [], []
+        sizes = fetched(point, "fetched_bytes")
         for folder in folders[:LOOKED_UP]:
-            os.stat(top / f"part-{folder:06d}")
             before = fetched(point)
-            looked.append(timed(lambda: os.stat(path(folder * EACH + random.randrange(EACH)))))
+            looked.append(timed(lambda: os.stat(path(any_of(folder)))))
             requests.append(fetched(point) - before)
-        print(f"cold look-up: {told(looked)}; requests {statistics.mean(requests):.2f}, at most {max(requests)}", flush=True)
+            again.append(timed(lambda: os.stat(path(any_of(folder)))))
+        sizes = (fetched(point, "fetched_bytes") - sizes) / LOOKED_UP
+        print(f"cold look-up in a directory never looked up: {told(looked)}; requests {statistics.mean(requests):.2f}, at most {max(requests)}; "
+              f"with another one in the same directory {sizes / 1000:.1f} kB", flush=True)
+        print(f"then another file of the directory: {told(again)}", flush=True)
         listed, requests = [], []
         for folder in folders[LOOKED_UP:]:
             before = fetched(point)
@@ -115,14 +151,14 @@ def second(host, project, point, rows, name):
             requests.append(fetched(point) - before)
         print(f"ls of {EACH}: {told(listed)}; requests {statistics.mean(requests):.2f}, at most {max(requests)}", flush=True)
         print(f"ls of {rows // EACH} directories: {timed(lambda: len(os.listdir(top))):.1f} ms", flush=True)
-        print(f"memory at most {memory(mount.pid, 'VmHWM'):.0f} MiB; kept on disk "
+        print(f"memory at most {memory(mount.pid, 'VmHWM'):.0f} MiB; now {memory(mount.pid, 'VmRSS'):.0f}: {maps(mount.pid)}; kept on disk "
               f"{sum(file.stat().st_blocks * 512 for file in (host.folder / 'cache').rglob('*') if file.is_file()) / 2**20:.1f} MiB", flush=True)
     finally:
         subprocess.run(["fusermount3", "-u", point], check=True)
         mount.wait()
     mount = host.mount(project, point)
     try:
-        before = [timed(lambda n=folder: os.stat(path(n * EACH))) for folder in folders[LOOKED_UP:]]
+        before = [timed(lambda n=folder: os.stat(path(any_of(n)))) for folder in folders[LOOKED_UP:]]
         print(f"a later mount, from the cache directory: {told(before)}; {fetched(point)} requests", flush=True)
     finally:
         subprocess.run(["fusermount3", "-u", point], check=True)
