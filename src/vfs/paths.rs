@@ -83,7 +83,9 @@ impl Vfs {
 
     pub(super) fn row_path(&self, slot: Slot, ordinal: u32, ending: &str) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
-        match pack.and_then(|pack| pack.row_id(ordinal).ok().flatten()) {
+        // Ids that are not here are not waited for: a path is for people.
+        let id = pack.and_then(|pack| names::hurried(|| pack.row_id(ordinal))?.ok()?);
+        match id {
             Some(id) => format!("/_views/rows/{id}{ending}"),
             None => format!("/_views/rows/(row number {ordinal})"),
         }
