@@ -331,6 +331,11 @@ mod tests {
         top.write(&mut bytes).expect("written");
         assert_eq!(Top::read(&bytes[..], 50).expect("whole"), top);
         assert!(Top::read(&bytes[..], 49).is_err(), "a block beyond the end");
+        let other = [&b"dcfsnam1"[..], &bytes[8..]].concat();
+        assert!(
+            Top::read(&other[..], 50).is_err(),
+            "another form, whose blocks have ordinals for ids"
+        );
         for end in 0..bytes.len() {
             assert!(Top::read(&bytes[..end], 50).is_err(), "cut at {end}");
         }
