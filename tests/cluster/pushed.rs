@@ -1,21 +1,28 @@
 //! The rows of many filters in one process, for `tests/cluster/test_pushed.py`: on a server, of the part that is sent to it; in a
-//! file, of all of it.
+//! file, of all of it. And the answers to many statements.
 //!
 //!     pushed CATALOG DATASET CACHE
+//!     pushed CATALOG --statements CACHE
+//!     pushed CATALOG --sqlite CACHE
 //!
 //! Reads filters, one JSON string per line. Prints one JSON object for each: `ids`, the `sys__id` of its rows, or `error`; and on
-//! a server `sent`, the part that is sent, or null.
+//! a server `sent`, the part that is sent, or null. Of a statement, which `--sqlite` leaves to SQLite: `rows`, each as text that
+//! tells every value from every other, `columns`, their types, and `sent`, whether no pack was opened.
 
+use std::cell::Cell as Flag;
 use std::io::{BufRead, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use dcfs_core::expr;
-use dcfs_core::schema::Schema;
+use dcfs_core::schema::{Leaf, Schema};
 use dcfs_data::catalog::{Catalog, Matching, VersionInfo};
 use dcfs_data::pack::{Limits, Pack, Packs};
 use dcfs_data::query::{Queries, Version};
-use dcfs_data::sql::question::pack_of;
+use dcfs_data::sql::question::{self, Question, pack_of};
+use dcfs_data::sql::{Limits as StatementLimits, Seen, Shape};
+use dcfs_data::usage::Usage;
 use serde_json::{Value as Json, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -35,6 +42,10 @@ fn main() -> Result<()> {
         return Err("see tests/cluster/pushed.rs".into());
     };
     let catalog = Arc::new(Catalog::open(Path::new(catalog))?);
+    if dataset.starts_with("--") {
+        let packs = Packs::new(catalog.clone(), cache.into(), Limits::default());
+        return each(&|text| statement(&catalog, &packs, text, dataset != "--sqlite"));
+    }
     let of = catalog.find(&dataset.parse()?)?;
     let schema = catalog.schema(&of)?;
     let pack = match catalog.fetched(&of, &[]) {
@@ -42,13 +53,42 @@ fn main() -> Result<()> {
         None => Some(pack_of(&Packs::new(catalog.clone(), cache.into(), Limits::default()), &of)?),
     };
     let asked = Asked { catalog, of, schema, pack, queries: Queries::for_a_command() };
+    each(&|text| asked.rows(text))
+}
+
+/// Answers every line.
+fn each(answer: &dyn Fn(&str) -> Result<Json>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let text: String = serde_json::from_str(&line?)?;
-        let told = asked.rows(&text).unwrap_or_else(|error| json!({"error": error.to_string()}));
+        let told = answer(&text).unwrap_or_else(|error| json!({"error": error.to_string()}));
         writeln!(out, "{told}")?;
     }
     Ok(())
+}
+
+fn statement(catalog: &Arc<Catalog>, packs: &Packs, text: &str, by_kernels: bool) -> Result<Json> {
+    let question = Question::read(catalog, Usage::off(), text)?;
+    let is_packed = Flag::new(false);
+    let pack = |of: &VersionInfo| {
+        is_packed.set(true);
+        pack_of(packs, of)
+    };
+    let (mut engine, bound) =
+        question.engine(&pack, StatementLimits::default(), by_kernels, &|_| {})?;
+    let answer = engine.prepare(bound)?;
+    let results = question::results(&answer.columns(), bound.results.as_deref());
+    let (mut rows, mut seen) = (Vec::new(), vec![Seen::default(); results.len()]);
+    answer.rows(&mut |cells| {
+        seen.iter_mut().zip(cells).for_each(|(seen, cell)| seen.add(*cell));
+        rows.push(format!("{cells:?}"));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let origins = question.origins();
+    let schema = Shape::new(&results, &origins).schema_of(&seen);
+    let told = |leaf: &Leaf<'_>| format!("{} {}", leaf.name, leaf.field.type_text);
+    let columns: Vec<String> = schema.leaves().iter().map(told).collect();
+    Ok(json!({"rows": rows, "columns": columns, "sent": !is_packed.get()}))
 }
 
 impl Asked {

@@ -129,9 +129,11 @@ fn condition(draw: &mut Draw, table: &str) -> String {
 fn folds(draw: &mut Draw, table: &str) -> Vec<String> {
     let mut folds: Vec<String> = (0..1 + draw.next(3))
         .map(|_| {
-            let fold = draw.of(&["sum", "avg", "min", "max", "count"]);
-            let of = if matches!(fold, "sum" | "avg") { draw.of(&NUMBERS) } else { draw.of(&KEYS) };
-            format!("{fold}({table}{of})")
+            let folds = ["sum(", "avg(", "min(", "max(", "count(", "count(distinct "];
+            let fold = draw.of(&folds);
+            let is_sum = matches!(fold, "sum(" | "avg(");
+            let of = if is_sum { draw.of(&NUMBERS) } else { draw.of(&KEYS) };
+            format!("{fold}{table}{of})")
         })
         .collect();
     folds.push("count(*)".into());
@@ -155,8 +157,28 @@ fn statement(draw: &mut Draw) -> Select {
     Select { text, theirs: None, is_ordered }
 }
 
+/// A statement over different rows, and whether they are fully ordered.
+fn distinct(draw: &mut Draw) -> (String, bool) {
+    let mut keys = draw.some(&KEYS, 3);
+    if keys.is_empty() {
+        keys.push("s".into());
+    }
+    let mut text = format!("select distinct {} from a", keys.join(", "));
+    if draw.is(2) {
+        text += &format!(" where {}", condition(draw, ""));
+    }
+    let is_ordered = draw.is(2);
+    if is_ordered {
+        text += &format!(" order by {} limit {}", keys.join(", "), draw.next(9));
+    }
+    (text, is_ordered)
+}
+
 /// A statement over groups, and whether its rows are fully ordered.
 fn grouped(draw: &mut Draw) -> (String, bool) {
+    if draw.is(6) {
+        return distinct(draw);
+    }
     let keys = draw.some(&KEYS, 3);
     let mut text = format!("select {} from a", [keys.clone(), folds(draw, "")].concat().join(", "));
     if draw.is(2) {
@@ -252,7 +274,7 @@ fn plain(draw: &mut Draw) -> (String, bool) {
                 true,
             );
         }
-        1 => format!("select distinct s, {} from a where {condition}", draw.of(&NUMBERS)),
+        1 => format!("select distinct {} + 1, s from a where {condition}", draw.of(&NUMBERS)),
         2 => format!(
             "select sys__id, row_number() over (partition by s order by sys__id) from a where {condition}"
         ),

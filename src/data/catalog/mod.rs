@@ -41,13 +41,14 @@ use std::fmt;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use dcfs_core::annotation::Annotations;
 use dcfs_core::cell::Cells;
 use dcfs_core::error::Result;
-use dcfs_core::expr::sql::groups::{self, GroupSql};
+use dcfs_core::expr::sql::groups::{self, GroupSql, Groups, Stays, TableOf};
 use dcfs_core::expr::sql::{Split, Sql};
-use dcfs_core::expr::{self, Expr, Fold, Group, Operand};
+use dcfs_core::expr::{self, Column, Expr, Group};
 use dcfs_core::id::{DatasetId, RowId, VersionId};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::object::Object;
@@ -499,31 +500,37 @@ impl Catalog {
         Ok(self.warehouse.count(of, filter)?)
     }
 
-    /// The question that the database engine is asked for groups of rows; `None` if it cannot answer it
-    /// exactly as the kernels do, as for a catalog in a file.
+    /// The question that the database engine is asked for groups of the rows of some versions, each with
+    /// its filter; [`Stays`] if it cannot answer it exactly as the kernels do. `None` for a catalog in a
+    /// file, which has no such engine.
     pub fn grouping(
         &self,
-        of: &VersionInfo,
-        (keys, folds): (&[Operand], &[Fold]),
-        filter: Option<&Expr>,
-    ) -> Option<GroupSql> {
-        // A file has none.
-        self.warehouse.fetched(of, &[])?;
-        groups::groups(keys, folds, filter, &|column| self.warehouse.remote(of, column))
+        of: &[(&VersionInfo, Option<&Expr>)],
+        asked: &Groups<'_>,
+    ) -> Option<Result<GroupSql, Stays>> {
+        self.warehouse.fetched(of.first()?.0, &[])?;
+        let remote =
+            of.iter().map(|(of, _)| move |column: &Column| self.warehouse.remote(of, column));
+        let remote: Vec<_> = remote.collect();
+        let tables = of.iter().zip(&remote);
+        let tables: Vec<TableOf<'_>> =
+            tables.map(|((_, filter), columns)| TableOf { filter: *filter, columns }).collect();
+        Some(groups::groups(asked, &tables))
     }
 
     /// The groups that the engine makes, in the order of their keys; `None` if there are more than
-    /// `most`, or a sum exceeds 64 bits.
+    /// `most`, or a sum exceeds 64 bits. `until` is when nobody waits any more: it is then told to stop.
     ///
     /// # Errors
     /// As [`Catalog::matching`].
     pub fn groups(
         &self,
-        of: &VersionInfo,
+        of: &[&VersionInfo],
         ask: &GroupSql,
         most: usize,
+        until: Option<Instant>,
     ) -> Result<Option<Vec<Group>>> {
-        Ok(self.warehouse.groups(of, ask, most)?)
+        Ok(self.warehouse.groups(of, ask, most, until)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 use roaring::{RoaringBitmap, RoaringTreemap};
 
@@ -77,12 +78,13 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Groups of rows, in the order of their keys.
+    /// Groups of rows of some versions, in the order of their keys.
     fn groups(
         &self,
-        _of: &VersionInfo,
+        _of: &[&VersionInfo],
         _ask: &GroupSql,
         _most: usize,
+        _until: Option<Instant>,
     ) -> Result<Option<Vec<Group>>, Error> {
         Ok(None)
     }

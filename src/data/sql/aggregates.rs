@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
 use serde_json::Value as Json;
 
@@ -123,19 +123,20 @@ impl Aggregate<(f64, f64, f64), Option<f64>> for Spread {
 enum Key {
     Int(i64),
     Real(u64),
-    Text(String),
+    /// Paths need not be UTF-8.
+    Text(Vec<u8>),
     Blob(Vec<u8>),
 }
 
-fn key(value: Value) -> Option<Key> {
+fn key(value: ValueRef<'_>) -> Option<Key> {
     Some(match value {
-        Value::Null => return None,
-        Value::Integer(n) => Key::Int(n),
+        ValueRef::Null => return None,
+        ValueRef::Integer(n) => Key::Int(n),
         // As in SQL, 1 and 1.0 are the same value.
-        Value::Real(x) if x.fract() == 0.0 && x.abs() < 9e15 => Key::Int(x as i64),
-        Value::Real(x) => Key::Real(x.to_bits()),
-        Value::Text(text) => Key::Text(text),
-        Value::Blob(bytes) => Key::Blob(bytes),
+        ValueRef::Real(x) if x.fract() == 0.0 && x.abs() < 9e15 => Key::Int(x as i64),
+        ValueRef::Real(x) => Key::Real(x.to_bits()),
+        ValueRef::Text(text) => Key::Text(text.to_vec()),
+        ValueRef::Blob(bytes) => Key::Blob(bytes.to_vec()),
     })
 }
 
@@ -147,7 +148,7 @@ impl Aggregate<HashSet<Key>, i64> for Distinct {
     }
 
     fn step(&self, context: &mut Context<'_>, all: &mut HashSet<Key>) -> Result<()> {
-        all.extend(key(context.get(0)?));
+        all.extend(key(context.get_raw(0)));
         Ok(())
     }
 
@@ -166,7 +167,7 @@ impl Aggregate<HashMap<Key, (u64, Value)>, Value> for Mode {
 
     fn step(&self, context: &mut Context<'_>, all: &mut HashMap<Key, (u64, Value)>) -> Result<()> {
         let value: Value = context.get(0)?;
-        if let Some(key) = key(value.clone()) {
+        if let Some(key) = key((&value).into()) {
             all.entry(key).or_insert((0, value)).0 += 1;
         }
         Ok(())

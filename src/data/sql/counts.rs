@@ -132,6 +132,7 @@ impl Sum {
     fn title(&self) -> String {
         let name = match self.kind {
             FoldKind::Rows | FoldKind::Count => "count",
+            FoldKind::Distinct => "count_distinct",
             FoldKind::Sum => "sum",
             FoldKind::Mean => "avg",
             FoldKind::Least => "min",
@@ -142,7 +143,7 @@ impl Sum {
 
     fn value(&self) -> ValueType {
         match self.kind {
-            FoldKind::Rows | FoldKind::Count => ValueType::Int,
+            FoldKind::Rows | FoldKind::Count | FoldKind::Distinct => ValueType::Int,
             FoldKind::Mean => ValueType::Float,
             FoldKind::Sum if self.of.value == ValueType::Bool => ValueType::Int,
             FoldKind::Sum | FoldKind::Least | FoldKind::Greatest => self.of.value.clone(),

@@ -166,6 +166,7 @@ pub(super) fn fold(kind: FoldKind, of: Option<Operand>) -> Fold {
     match kind {
         FoldKind::Rows => Fold::Rows,
         FoldKind::Count => Fold::Count(of),
+        FoldKind::Distinct => Fold::Distinct(of),
         FoldKind::Sum => Fold::Sum(of),
         FoldKind::Mean => Fold::Mean(of),
         FoldKind::Least => Fold::Least(of),

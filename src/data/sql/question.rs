@@ -21,6 +21,7 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Group};
 use dcfs_core::name::DatasetRef;
+use dcfs_core::render::numbers::bytes;
 use dcfs_core::schema::{Schema, ValueType};
 use dcfs_core::sql::{Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table};
 use dcfs_core::time::Timestamp;
@@ -150,18 +151,30 @@ impl Question {
         Ok((engine, bound))
     }
 
-    /// The only version that is read.
-    fn only(&self) -> Option<(&VersionInfo, &Schema)> {
-        let [Found { version: Some((of, origin)), .. }] = &self.found[..] else { return None };
-        Some((of, &origin.schema))
+    /// The versions behind its tables; `None` if one is about the catalog itself.
+    fn datasets(&self) -> Option<Vec<(&VersionInfo, &Schema)>> {
+        let versions = self.found.iter().map(|found| found.version.as_ref());
+        versions.map(|of| of.map(|(of, origin)| (of, &origin.schema))).collect()
     }
 
     /// The groups that the catalog's database engine makes; `None` if the kernels have to.
     fn served(&self, grouped: &Grouped, limits: &Limits) -> Result<Option<Vec<Group>>> {
-        match self.only() {
-            Some(of) => served::groups(&self.catalog, of, grouped, limits),
+        match self.datasets() {
+            Some(of) => served::groups(&self.catalog, &of, grouped, limits),
             None => Ok(None),
         }
+    }
+
+    /// The approximate bytes of the columns that would be fetched; `None` for a catalog in a file.
+    fn fetched(&self) -> Option<u64> {
+        let versions = self.found.iter().zip(&self.bound.columns);
+        let of =
+            versions.filter_map(|(found, columns)| Some((&found.version.as_ref()?.0, columns)));
+        let bytes = of.map(|(of, columns)| {
+            let columns: Vec<&str> = columns.iter().map(|of| of.column.as_str()).collect();
+            self.catalog.fetched(of, &columns)
+        });
+        bytes.sum()
     }
 
     /// Lines that describe what would run.
@@ -187,39 +200,59 @@ impl Question {
         }
         match &bound.grouped {
             Ok(grouped) => {
+                let of = self.datasets().unwrap_or_default();
+                let question = served::question(&self.catalog, &of, grouped);
+                let is_served = matches!(question, Some(Ok(_)));
+                let (kernels, group) = match is_served {
+                    true => ("the server", "the server groups"),
+                    false => ("kernels", "kernels over packed columns group"),
+                };
                 for (left, right) in &grouped.on {
                     let kind = grouped.join.word();
                     let space = if kind.is_empty() { "" } else { " " };
                     lines.push(format!(
-                        "kernels {kind}{space}join on {} = {}",
-                        left.name, right.name
+                        "{kernels} {kind}{space}join{} on {} = {}",
+                        if is_served { "s" } else { "" },
+                        left.name,
+                        right.name
                     ));
                 }
                 let keys: Vec<&str> =
                     grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
-                let of = self.only();
-                let is_served =
-                    of.is_some_and(|of| served::question(&self.catalog, of, grouped).is_some());
-                let who = if is_served {
-                    "the server groups"
-                } else {
-                    "kernels over packed columns group"
-                };
-                lines.push(format!("{who} by ({})", keys.join(", ")));
+                lines.push(format!("{group} by ({})", keys.join(", ")));
                 for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
                     if let Some(filter) = filter {
                         lines.push(format!("  where, of {}, {filter}", table.alias));
                     }
                 }
+                if let Some(Err(stays)) = question {
+                    lines.push(format!("  not the server, for {stays}"));
+                }
+                self.explain_fetched(is_served, &mut lines);
                 lines.push("SQLite runs over the groups".to_owned());
                 lines.push(format!("  {}", grouped.bound.sql))
             }
             Err(why) => {
                 lines.push(format!("SQLite runs over packed columns, for {why}"));
+                self.explain_fetched(false, &mut lines);
                 lines.push(format!("  {}", bound.sql));
             }
         }
         lines
+    }
+
+    /// Says how much is fetched from the server, or would be.
+    fn explain_fetched(&self, is_served: bool, lines: &mut Vec<String>) {
+        // The server has no sizes of small tables.
+        if let Some(size) = self.fetched().filter(|size| *size > 0) {
+            let size = bytes(size);
+            lines.push(match is_served {
+                true => format!("  instead of fetching {size} of columns"),
+                false => {
+                    format!("  fetches {size} of columns, but for those that are here already")
+                }
+            });
+        }
     }
 }
 

@@ -1,60 +1,119 @@
 //! Groups of rows that the catalog's database engine makes, if it has one: no column is transferred,
-//! and no pack is needed.
+//! and no pack is needed. Rows of two versions are joined there too.
 //!
 //! Only what the engine computes exactly as the kernels do; see [`dcfs_core::expr::sql::groups`].
 
-use super::engine::Limits;
+use std::time::Instant;
+
+use super::engine::{Error, Limits};
 use super::kernel::{MOST, fold};
 use super::table::TableColumns;
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::expr::sql::groups::GroupSql;
-use dcfs_core::expr::{self, Fold, Group, Operand};
+use dcfs_core::expr::sql::groups::{GroupSql, Groups, Pairing, Stays};
+use dcfs_core::expr::{self, Fold, Group, Operand, Query};
 use dcfs_core::schema::{Schema, ValueType};
-use dcfs_core::sql::{Grouped, Of};
+use dcfs_core::sql::{Grouped, Join, SqlColumn};
 
-/// The question for the engine; `None` if the kernels answer.
+/// The versions of a statement, in the order of its tables.
+pub type Versions<'v> = [(&'v VersionInfo, &'v Schema)];
+
+/// The question for the engine, or why the kernels answer; `None` if there is no engine.
 pub fn question(
     catalog: &Catalog,
-    (of, schema): (&VersionInfo, &Schema),
+    of: &Versions<'_>,
     grouped: &Grouped,
-) -> Option<GroupSql> {
-    // A join takes the rows of both sides, which are here.
-    let [filter] = &grouped.filters[..] else { return None };
-    let keys: Option<Vec<Operand>> = grouped.keys.iter().map(operand).collect();
-    let fold_of = |(kind, of): &(_, Option<Of>)| match of {
-        Some(of) => Some(fold(*kind, Some(operand(of)?))),
-        None => Some(fold(*kind, None)),
+) -> Option<std::result::Result<GroupSql, Stays>> {
+    let asked = queries(of, grouped).and_then(|queries| Ok((queries, Asked::of(grouped)?)));
+    let (queries, asked) = match asked {
+        Ok(asked) => asked,
+        // A file has no engine that could do it.
+        Err(stays) => return catalog.fetched(of.first()?.0, &[]).map(|_| Err(stays)),
     };
-    let folds: Option<Vec<Fold>> = grouped.folds.iter().map(fold_of).collect();
-    let query = match filter {
-        Some(filter) => expr::check(filter, schema).ok().filter(expr::Query::is_plain)?,
-        None => expr::Query::default(),
+    let Asked { keys, folds, on } = &asked;
+    let join = (of.len() > 1).then(|| (pairing(grouped.join), &on[..]));
+    let tables: Vec<_> =
+        of.iter().zip(&queries).map(|((of, _), query)| (*of, query.filter.as_ref())).collect();
+    catalog.grouping(&tables, &Groups { keys, folds, join })
+}
+
+/// The filters of the tables.
+fn queries(of: &Versions<'_>, grouped: &Grouped) -> std::result::Result<Vec<Query>, Stays> {
+    let query = |((_, schema), filter): (&(_, &Schema), &Option<String>)| match filter {
+        None => Ok(Query::default()),
+        Some(filter) => {
+            let query = expr::check(filter, schema).ok().filter(Query::is_plain);
+            query.ok_or_else(|| Stays::Condition(filter.clone()))
+        }
     };
-    catalog.grouping(of, (&keys?, &folds?), query.filter.as_ref())
+    of.iter().zip(&grouped.filters).map(query).collect()
+}
+
+/// What is asked, in terms of the kernels.
+struct Asked {
+    keys: Vec<(usize, Operand)>,
+    folds: Vec<(usize, Fold)>,
+    on: Vec<(Operand, Operand)>,
+}
+
+impl Asked {
+    fn of(grouped: &Grouped) -> std::result::Result<Self, Stays> {
+        let keys = grouped.keys.iter().map(|(table, key)| Ok((*table, operand(key)?)));
+        let folds = grouped.folds.iter().map(|(kind, of)| match of {
+            Some((table, of)) => Ok((*table, fold(*kind, Some(operand(of)?)))),
+            None => Ok((0, fold(*kind, None))),
+        });
+        let on = grouped.on.iter().map(|(a, b)| Ok((operand(a)?, operand(b)?)));
+        Ok(Self {
+            keys: keys.collect::<std::result::Result<_, _>>()?,
+            folds: folds.collect::<std::result::Result<_, _>>()?,
+            on: on.collect::<std::result::Result<_, _>>()?,
+        })
+    }
+}
+
+const fn pairing(join: Join) -> Pairing {
+    match join {
+        Join::Inner => Pairing::Inner,
+        Join::Left => Pairing::Left,
+        Join::Right => Pairing::Right,
+        Join::Full => Pairing::Full,
+        Join::Semi => Pairing::Semi,
+        Join::Anti => Pairing::Anti,
+    }
 }
 
 /// A column whose values the engine stores as such: lists, JSON and datetimes are texts in SQL.
-fn operand(of: &Of) -> Option<Operand> {
-    let is_stored =
-        matches!(of.1.value, ValueType::Bool | ValueType::Int | ValueType::Float | ValueType::Text);
-    is_stored.then(|| TableColumns::operand(&of.1))
+fn operand(of: &SqlColumn) -> std::result::Result<Operand, Stays> {
+    match of.value {
+        ValueType::Bool | ValueType::Int | ValueType::Float | ValueType::Text => {
+            Ok(TableColumns::operand(of))
+        }
+        ValueType::Time => Err(Stays::Time(of.name.clone())),
+        _ => Err(Stays::Column(of.name.clone())),
+    }
 }
 
-/// The groups of a statement over one version. `None` if the kernels have to answer: there is no
-/// engine, it cannot say the same, there are too many groups, a sum exceeds 64 bits, or it is away.
+/// The groups of a statement. `None` if the kernels have to answer: there is no engine, it cannot say
+/// the same, there are too many groups, a sum exceeds 64 bits, or it is away.
 ///
 /// # Errors
-/// [`super::Error::TooLong`]; an engine that refuses.
+/// [`Error::TooLong`]; an engine that refuses.
 pub fn groups(
     catalog: &Catalog,
-    of: (&VersionInfo, &Schema),
+    of: &Versions<'_>,
     grouped: &Grouped,
     limits: &Limits,
 ) -> Result<Option<Vec<Group>>> {
-    let Some(ask) = question(catalog, of, grouped) else { return Ok(None) };
+    let Some(Ok(ask)) = question(catalog, of, grouped) else { return Ok(None) };
     limits.check()?;
-    let groups = match catalog.groups(of.0, &ask, MOST) {
+    let until = limits.deadline();
+    let versions: Vec<&VersionInfo> = of.iter().map(|(of, _)| *of).collect();
+    let groups = match catalog.groups(&versions, &ask, MOST, until) {
+        Err(_) if until.is_some_and(|until| Instant::now() >= until) => {
+            limits.check()?;
+            return Err(Error::TooLong(limits.time).into());
+        }
         // What is packed here answers without it.
         Err(error) if matches!(error.kind(), Kind::Broken | Kind::Busy) => {
             tracing::debug!(%error, "the server does not group");

@@ -26,7 +26,7 @@
 //! |---|---|
 //! | `condition` | conditions |
 //! | `value` | numbers, texts and times in them |
-//! | [`mod@groups`] | groups of rows, for statements |
+//! | [`mod@groups`] | groups of rows of a table or of a join, for statements |
 
 mod condition;
 pub mod groups;

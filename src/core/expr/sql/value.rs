@@ -93,10 +93,7 @@ impl Writer<'_> {
     pub(super) fn value(&mut self, expr: &Expr) -> Option<(Class, String)> {
         match expr {
             Expr::Column(column) => self.column(column),
-            Expr::Part(_, part, column) => match self.column(column)? {
-                (Class::Text, path) => Some((Class::Text, part_of(*part, &path))),
-                _ => None,
-            },
+            Expr::Part(_, part, column) => self.operand(column, Some(*part)),
             Expr::Value(value) => self.literal(value),
             Expr::Minus(of) => match &**of {
                 Expr::Value(Value::Int(n)) => self.literal(&Value::Int(n.checked_neg()?)),
@@ -178,6 +175,15 @@ impl Writer<'_> {
             (Function::Coalesce, _) if is_one => {
                 Some((class, format!("coalesce({})", texts.join(", "))))
             }
+            _ => None,
+        }
+    }
+
+    /// A column, or a component of the path in it.
+    pub(super) fn operand(&self, column: &Column, part: Option<Part>) -> Option<(Class, String)> {
+        match (self.column(column)?, part) {
+            (of, None) => Some(of),
+            ((Class::Text, path), Some(part)) => Some((Class::Text, part_of(part, &path))),
             _ => None,
         }
     }

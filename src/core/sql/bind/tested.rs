@@ -103,8 +103,10 @@ impl Binder<'_> {
                 depth = less;
             }
             depth += usize::from(token.is_sign("("));
+            // A column may be called `left`.
+            let is_part = at > 0 && self.scan.tokens[at - 1].is_sign(".");
             let word = token.text.to_ascii_lowercase();
-            if depth == 0 && token.is(&word) && is_end(&word) {
+            if depth == 0 && !is_part && token.is(&word) && is_end(&word) {
                 return at;
             }
         }

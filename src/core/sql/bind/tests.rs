@@ -145,6 +145,13 @@ fn tests_of_rows_become_conditions() {
         ),
         (format!("{join} limit 1"), format!("{from} WHERE {exists} limit 1")),
         (
+            format!("{join} and b.meta.left = a.label where a.rows > 1"),
+            format!(
+                r#"{from} WHERE {} AND ( "a"."rows" > 1 )"#,
+                exists.replace(')', r#" and item("b"."meta", 'left') = "a"."label")"#)
+            ),
+        ),
+        (
             format!("select 1 from ({join}) x"),
             format!(r#"select 1 AS "1" from ( {from} WHERE {exists} ) x"#),
         ),

@@ -22,6 +22,8 @@ pub const GROUPS: &str = "dcfs groups";
 pub enum FoldKind {
     Rows,
     Count,
+    /// The number of different values.
+    Distinct,
     Sum,
     Mean,
     Least,
@@ -60,6 +62,9 @@ pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Groupe
     let mut found = Finder { binder, scan, keys: Vec::new(), folds: Vec::new(), calls: Vec::new() };
     found.aggregates(&clauses)?;
     found.keys(&clauses)?;
+    if clauses.is_distinct && clauses.keys.is_none() && found.folds.is_empty() {
+        found.distinct(&clauses)?;
+    }
     if found.keys.is_empty() && found.folds.is_empty() {
         return Err("nothing is grouped");
     }
@@ -83,6 +88,8 @@ pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Groupe
 /// The parts of a plain SELECT, as tokens.
 struct Clauses {
     items: Range<usize>,
+    /// Whether equal rows of the answer are shown once.
+    is_distinct: bool,
     /// The condition of a join.
     on: Option<Range<usize>>,
     filter: Option<Range<usize>>,
@@ -104,10 +111,17 @@ impl Clauses {
             return Err("it lists columns by `*`");
         }
         let tokens = &scan.tokens;
-        if tokens.iter().any(|token| {
-            token.is("over") || token.is("window") || token.is("distinct") || token.is("filter")
-        }) {
-            return Err("it has a window, DISTINCT or FILTER");
+        if tokens.iter().any(|token| token.is("over") || token.is("window") || token.is("filter")) {
+            return Err("it has a window or FILTER");
+        }
+        let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
+        let is_distinct = is(1, "distinct");
+        let is_odd = |at: usize| {
+            let is_counted = at > 2 && tokens[at - 1].is_sign("(") && is(at - 2, "count");
+            is(at, "distinct") && at != 1 && !is_counted
+        };
+        if (0..tokens.len()).any(is_odd) {
+            return Err("it has a DISTINCT that is neither of its rows nor in COUNT");
         }
         let mut depth = 0_usize;
         let mut marks: Vec<(&str, usize)> = Vec::new();
@@ -138,9 +152,10 @@ impl Clauses {
         let rest = clause("order", 0)
             .or_else(|| clause("limit", 0))
             .map_or(tokens.len(), |order| order.start);
-        let first = usize::from(tokens.get(1).is_some_and(|token| token.is("all"))) + 1;
+        let first = usize::from(is_distinct || is(1, "all")) + 1;
         Ok(Self {
             items: first..from,
+            is_distinct,
             on,
             filter: clause("where", 1),
             keys: clause("group", 2),
@@ -230,12 +245,16 @@ impl Finder<'_, '_> {
         if name == "count" && matches!(inside, [star] if star.is_sign("*")) {
             return Ok((FoldKind::Rows, None));
         }
-        let column = self.chain_at(&call.inside).and_then(|chain| self.scalar(chain));
+        let is_distinct = inside.first().is_some_and(|first| first.is("distinct"));
+        let of = call.inside.start + usize::from(is_distinct)..call.inside.end;
+        let column = self.chain_at(&of).and_then(|chain| self.scalar(chain));
         let column = column.ok_or("it aggregates more than plain columns")?;
         let is_number =
             matches!(column.1.value, ValueType::Int | ValueType::Float | ValueType::Bool);
         let kind = match name {
+            "count" if is_distinct => FoldKind::Distinct,
             "count" => FoldKind::Count,
+            "count_distinct" => FoldKind::Distinct,
             "sum" if is_number => FoldKind::Sum,
             "avg" if is_number => FoldKind::Mean,
             "min" => FoldKind::Least,
@@ -283,6 +302,22 @@ impl Finder<'_, '_> {
         }
         for key in wanted {
             let column = self.chain_at(&key).and_then(|chain| self.scalar(chain)).ok_or(PLAIN)?;
+            if !self.keys.contains(&column) {
+                self.keys.push(column);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of SELECT DISTINCT: rows of equal columns are one group.
+    fn distinct(&mut self, clauses: &Clauses) -> Result<(), Reason> {
+        const PLAIN: Reason = "it shows different rows of more than plain columns";
+        if clauses.having.is_some() {
+            return Err("it has HAVING without groups");
+        }
+        for item in &self.scan.scopes[0].items {
+            let column = self.chain_at(&item.tokens).and_then(|chain| self.scalar(chain));
+            let column = column.ok_or(PLAIN)?;
             if !self.keys.contains(&column) {
                 self.keys.push(column);
             }
@@ -411,9 +446,11 @@ impl Finder<'_, '_> {
 
     /// Writes the rest of the statement over the table of groups.
     fn write(&self, clauses: &Clauses) -> Result<String, Reason> {
-        let mut sql = String::from("select ");
-        for item in &self.scan.scopes[0].items {
-            if !sql.ends_with("select ") {
+        // Groups alone differ already.
+        let is_distinct = clauses.is_distinct && (clauses.keys.is_some() || !self.folds.is_empty());
+        let mut sql = String::from(if is_distinct { "select distinct " } else { "select " });
+        for (at, item) in self.scan.scopes[0].items.iter().enumerate() {
+            if at > 0 {
                 sql += ", ";
             }
             sql += &self.part(&item.tokens)?;

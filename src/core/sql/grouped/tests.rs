@@ -54,6 +54,35 @@ fn recognises_groups() {
 }
 
 #[test]
+fn recognises_distinct() {
+    let cases = [
+        (
+            "select distinct label, file.ext e from pets order by label limit 2",
+            r#"select "dcfs groups".k0 AS "label", "dcfs groups".k1 AS "e" from "dcfs groups" order by "dcfs groups".k0 limit 2"#,
+        ),
+        (
+            "select distinct label, label as again from pets",
+            r#"select "dcfs groups".k0 AS "label", "dcfs groups".k0 AS "again" from "dcfs groups" "#,
+        ),
+        (
+            "select count(distinct label), count_distinct(label) + count(label) as n from pets",
+            r#"select "dcfs groups".a0 AS "count(distinct label)", "dcfs groups".a0 + "dcfs groups".a1 AS "n" from "dcfs groups" "#,
+        ),
+        (
+            "select distinct count(*) from pets group by label",
+            r#"select distinct "dcfs groups".a0 AS "count(*)" from "dcfs groups" "#,
+        ),
+    ];
+    for (text, sql) in cases {
+        let found = of(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        assert_eq!(found.bound.sql, sql, "{text}");
+    }
+    let found = of("select count(distinct label), count(label) from pets").expect("groups");
+    let kinds: Vec<FoldKind> = found.folds.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [FoldKind::Distinct, FoldKind::Count]);
+}
+
+#[test]
 fn recognises_joins() {
     let text = "select a.label, avg(b.info.width) from pets a join pets b on a.file.stem = b.file.stem and b.label = a.label \
                 where a.info.width between 1 and 5 and b.label = 'x' and not a.label = 'y' group by a.label";
@@ -100,7 +129,13 @@ fn leaves_the_rest_to_sqlite() {
     for text in [
         "select label from pets",
         "select label, info.width, count(*) from pets group by label",
-        "select count(distinct label) from pets",
+        "select sum(distinct info.width) from pets",
+        "select distinct lower(label) from pets",
+        "select distinct label from pets order by info.width",
+        "select distinct label from pets having label > 'a'",
+        "select distinct label, count(*) from pets",
+        "select distinct * from pets",
+        "select count(*) from pets where label is not distinct from 'a'",
         "select label, count(*) over () from pets group by label",
         "select count(*) from pets where day > '2024-01-01'",
         "select count(*) from pets where lower(label) = 'a'",

@@ -1,9 +1,11 @@
 //! Groups of rows that ClickHouse makes, for statements.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
+use std::time::Instant;
 
 use dcfs_core::cell::Cell;
-use dcfs_core::expr::sql::groups::{Answered, GroupSql};
+use dcfs_core::expr::sql::groups::{Answered, GroupSql, OWN};
 use dcfs_core::expr::{Group, Val};
 
 use super::error::ServerError;
@@ -15,25 +17,23 @@ use super::table::Table;
 /// or the server shows none where there has to be one.
 ///
 /// # Errors
-/// Errors of the server.
+/// Errors of the server; that it is not done at `until`.
 pub fn ask(
     server: &ClickHouse,
-    table: &Table,
+    tables: &[Arc<Table>],
     ask: &GroupSql,
-    most: usize,
+    (most, until): (usize, Option<Instant>),
 ) -> Result<Option<Vec<Group>>, ServerError> {
-    let mut sql = format!("SELECT {} FROM {}", ask.values.join(", "), table.name);
-    if !ask.filter.text.is_empty() {
-        sql += &format!(" WHERE {}", ask.filter.text);
+    let is_own = |table: &Arc<Table>| table.columns.iter().any(|of| of.name.starts_with(OWN));
+    if tables.len() != ask.tables() || (tables.len() > 1 && tables.iter().any(is_own)) {
+        return Ok(None);
     }
-    if ask.keys > 0 {
-        let limit = most.saturating_add(1);
-        sql += &format!(" GROUP BY {} LIMIT {limit}", ask.values[..ask.keys].join(", "));
-    }
-    sql += " FORMAT RowBinaryWithNamesAndTypes";
-    let question = Ask { sql: &sql, parameters: &ask.filter.parameters };
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let sql = ask.statement(&names, most.saturating_add(1)) + " FORMAT RowBinaryWithNamesAndTypes";
+    let question = Ask { sql: &sql, parameters: &ask.parameters };
+    let answer = server.whole_until(&question, until)?;
     let (mut groups, mut fits) = (Vec::new(), true);
-    few(server, &question, vec![false; ask.values.len()], &mut |row| {
+    few(server, &answer, vec![false; ask.width()], &mut |row| {
         let keys = (0..ask.keys).map(|at| value(row.cell(at))).collect();
         let folds = ask.answered.iter().enumerate();
         let folds = folds.map(|(at, how)| folded(*how, row.cell(ask.keys + at)));
@@ -87,6 +87,7 @@ fn ordered(a: &Val<'_>, b: &Val<'_>) -> Ordering {
     };
     match (a, b) {
         (Val::Int(a), Val::Int(b)) => a.cmp(b),
+        (Val::Real(a), Val::Real(b)) => a.total_cmp(b),
         (Val::Text(a), Val::Text(b)) => a.cmp(b),
         _ => rank(a).cmp(&rank(b)),
     }

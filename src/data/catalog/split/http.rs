@@ -8,13 +8,15 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use dcfs_core::cancel;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::address::Server;
 use super::error::{ServerError, cause, line};
@@ -32,6 +34,9 @@ const WORK: Duration = Duration::from_secs(6 * 3600);
 
 /// The timeout for a statement that other writers wait for.
 const BRIEF: Duration = Duration::from_secs(30);
+
+/// How long a server is waited for that is told to stop a query.
+const STOP: Duration = Duration::from_millis(500);
 
 /// How long a connection is kept for the next query: less than the server keeps it.
 const IDLE: Duration = Duration::from_secs(2);
@@ -182,6 +187,68 @@ impl ClickHouse {
     /// The whole result.
     pub fn whole(&self, ask: &Ask<'_>) -> Result<Vec<u8>, ServerError> {
         self.limited(ask, MOST)
+    }
+
+    /// The whole result, once the server has worked it out, however silent it is until then. At `until`, or
+    /// if the caller is cancelled, the server is told to stop.
+    ///
+    /// # Errors
+    /// Errors of the server; that it was not done at `until`.
+    pub fn whole_until(
+        &self,
+        ask: &Ask<'_>,
+        until: Option<Instant>,
+    ) -> Result<Vec<u8>, ServerError> {
+        let id = format!("dcfs-{}", Uuid::new_v4().simple());
+        let mut url = format!("{}?query_id={id}", self.url);
+        for (index, value) in ask.parameters.iter().enumerate() {
+            url.push_str(&parameter(index, value));
+        }
+        let request = self.patient.post(url).body(ask.sql.to_owned());
+        let (server, user) = (self.name.clone(), self.user.clone());
+        let work = async move {
+            let response = request.send().await.map_err(|error| unreachable(&server, &error))?;
+            let mut response = checked(response, &server, &user).await?;
+            let mut body = Vec::new();
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) if body.len() + chunk.len() > MOST => {
+                        let why = "an answer without end".into();
+                        return Err(ServerError::Odd { server, why });
+                    }
+                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                    Ok(None) => return Ok(body),
+                    Err(error) => {
+                        let tail = &body[body.len().saturating_sub(TAIL)..];
+                        return Err(cut(tail, &server, &user, &error));
+                    }
+                }
+            }
+        };
+        let left = until.map_or(WORK, |until| until.saturating_duration_since(Instant::now()));
+        let limited = async move { tokio::time::timeout(left.min(WORK), work).await };
+        match self.tasks.wait(limited) {
+            Some(Ok(done)) => done,
+            Some(Err(_)) => {
+                self.stop(id);
+                let cause = "it takes longer than it may".to_owned();
+                Err(ServerError::Cut { server: self.name.clone(), cause })
+            }
+            None => {
+                self.stop(id);
+                Err(tasks::unanswered(&self.name))
+            }
+        }
+    }
+
+    /// Tells the server to stop a query: one that nobody waits for would go on. Every user may stop its own.
+    fn stop(&self, id: String) {
+        let url = format!("{}?{}", self.url, parameter(0, &id).trim_start_matches('&'));
+        let sql = "KILL QUERY WHERE query_id = {p0:String} ASYNC";
+        let request = self.client.post(url).body(sql);
+        let told = async move { tokio::time::timeout(STOP, request.send()).await.is_ok() };
+        // The caller may be cancelled; this is not.
+        let _ = cancel::within(None, || self.tasks.wait(told));
     }
 
     /// The whole result, at most `most` bytes.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::bitmap::{bitmap, treemap};
 use super::error::ServerError;
@@ -267,13 +268,12 @@ pub fn digest(
 /// Passes on the rows of a short result in `RowBinaryWithNamesAndTypes`; `blobs` marks the cells that are bytes.
 pub fn few(
     server: &ClickHouse,
-    ask: &Ask<'_>,
+    bytes: &[u8],
     blobs: Vec<bool>,
     each: &mut dyn FnMut(&dyn Cells),
 ) -> Result<(), ServerError> {
-    let bytes = server.whole(ask)?;
     let odd = |_: Short| server.odd("rows that cannot be read");
-    let (kinds, mut done) = header(&bytes, blobs.len()).map_err(odd)?;
+    let (kinds, mut done) = header(bytes, blobs.len()).map_err(odd)?;
     let mut row = RowBuffer::default();
     row.blobs = blobs;
     while done < bytes.len() {
@@ -584,13 +584,17 @@ impl Warehouse for Rows {
 
     fn groups(
         &self,
-        of: &VersionInfo,
+        of: &[&VersionInfo],
         ask: &GroupSql,
         most: usize,
+        until: Option<Instant>,
     ) -> Result<Option<Vec<Group>>, Error> {
-        let table = self.table(of)?;
-        let groups = groups::ask(&self.server, &table, ask, most);
-        groups.map_err(|error| gone(error, of, &table))
+        let tables = of.iter().map(|of| self.table(of)).collect::<Result<Vec<_>, _>>()?;
+        let groups = groups::ask(&self.server, &tables, ask, (most, until));
+        groups.map_err(|error| match (of, &tables[..]) {
+            ([of], [table]) => gone(error, of, table),
+            _ => error.into(),
+        })
     }
 
     fn count(&self, of: &VersionInfo, filter: &Sql) -> Result<u64, Error> {

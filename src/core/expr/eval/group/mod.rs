@@ -37,6 +37,8 @@ pub enum Fold {
     Rows,
     /// The number of values.
     Count(Operand),
+    /// The number of different values.
+    Distinct(Operand),
     Sum(Operand),
     Mean(Operand),
     Least(Operand),
@@ -67,6 +69,7 @@ impl Fold {
         match self {
             Self::Rows => None,
             Self::Count(of)
+            | Self::Distinct(of)
             | Self::Sum(of)
             | Self::Mean(of)
             | Self::Least(of)
@@ -87,6 +90,9 @@ pub fn group(
     folds: &[Fold],
     most: usize,
 ) -> Result<Vec<Group>, Ungrouped> {
+    if folds.iter().any(|fold| matches!(fold, Fold::Distinct(_))) {
+        return with_distinct(columns, within, keys, folds, most);
+    }
     let mut operands: Vec<&Operand> = Vec::new();
     for operand in folds.iter().filter_map(Fold::operand) {
         if !operands.contains(&operand) {
@@ -120,6 +126,33 @@ pub fn group(
         all.grow(1);
     }
     all.finish(folds, &operands)
+}
+
+/// The same with numbers of different values: a value is one more key, and its groups are counted.
+fn with_distinct(
+    columns: &dyn Columns,
+    within: Option<&RoaringBitmap>,
+    keys: &[Operand],
+    folds: &[Fold],
+    most: usize,
+) -> Result<Vec<Group>, Ungrouped> {
+    let others: Vec<Fold> =
+        folds.iter().filter(|fold| !matches!(fold, Fold::Distinct(_))).cloned().collect();
+    let mut groups = group(columns, within, keys, &others, most)?;
+    for (at, fold) in folds.iter().enumerate() {
+        let Fold::Distinct(of) = fold else { continue };
+        let keys = [keys, std::slice::from_ref(of)].concat();
+        // Both are in the order of the keys.
+        let mut values = group(columns, within, &keys, &[], most)?.into_iter().peekable();
+        for (key, folded) in &mut groups {
+            let mut count = 0;
+            while let Some((value, _)) = values.next_if(|(value, _)| value.starts_with(key)) {
+                count += i64::from(!value[key.len()].is_null());
+            }
+            folded.insert(at, Val::Int(count));
+        }
+    }
+    Ok(groups)
 }
 
 /// Numbers pairs of numbers in the order in which they first appear.
@@ -442,6 +475,8 @@ mod tests {
             Fold::Mean(width()),
             Fold::Least(width()),
             Fold::Greatest(operand("score")),
+            Fold::Distinct(width()),
+            Fold::Distinct(operand("label")),
         ];
         for set in [None, Some(&within)] {
             let found = group(&table, set, &[operand("label"), operand("width")], &folds, 1 << 20)
@@ -465,15 +500,19 @@ mod tests {
                 let is_there = width.is_some();
                 assert_eq!(values[2], if is_there { Val::Int(sums.2) } else { Val::Null });
                 assert_eq!(values[5], if is_there { Val::Real(sums.3) } else { Val::Null });
+                assert_eq!(values[6..], [Val::Int(is_there.into()), Val::Int(1)]);
             }
         }
     }
 
     #[test]
     fn without_keys_there_is_one_group() {
-        let folds = [Fold::Rows, Fold::Sum(operand("width"))];
+        let folds = [Fold::Distinct(operand("label")), Fold::Rows, Fold::Sum(operand("width"))];
         let found = group(&table(10), Some(&RoaringBitmap::new()), &[], &folds, 10).expect("sound");
-        assert_eq!(found, [(vec![], vec![Val::Int(0), Val::Null])]);
+        assert_eq!(found, [(vec![], vec![Val::Int(0), Val::Int(0), Val::Null])]);
+        let folds = [Fold::Distinct(operand("label")), Fold::Distinct(operand("width"))];
+        let found = group(&table(10), None, &[], &folds, 10).expect("sound");
+        assert_eq!(found, [(vec![], vec![Val::Int(3), Val::Int(9)])]);
         assert_eq!(group(&table(0), None, &[operand("label")], &folds, 10), Ok(vec![]));
         assert_eq!(
             group(&table(100), None, &[operand("row")], &folds, 10),

@@ -434,7 +434,8 @@ impl ServerStage<'_> {
         let mut blobs = vec![false; 2];
         blobs.extend(columns.iter().map(|column| column.declared == "BINARY"));
         let mut rows = Vec::new();
-        rows::few(self.server(), &Ask { sql: &sql, parameters: &[] }, blobs, &mut |row| {
+        let answer = self.server().whole(&Ask { sql: &sql, parameters: &[] })?;
+        rows::few(self.server(), &answer, blobs, &mut |row| {
             rows.push(preview::row(&columns, row))
         })?;
         Ok(Value::Array(rows).to_string())
