@@ -24,9 +24,7 @@ use dcfs_core::cancel;
 use dcfs_disk::regular;
 use nix::errno::Errno;
 use rusqlite::config::DbConfig;
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
 use super::bounds::{self, Steps};
 use crate::catalog::Revision;
@@ -230,10 +228,36 @@ fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let answer = work(&transaction);
+    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    let transaction = Reading(connection);
+    let answer = work(connection);
     transaction.finish()?;
     answer
+}
+
+/// A transaction, rolled back when dropped. Its statements are kept prepared: one is begun for every file that is opened.
+struct Reading<'c>(&'c Connection);
+
+impl Reading<'_> {
+    fn finish(self) -> Result<(), Error> {
+        let ended = self.end();
+        std::mem::forget(self);
+        ended
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        // SQLite ends it by itself after some errors.
+        if !self.0.is_autocommit() {
+            self.0.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
 }
 
 /// The metadata of the file.
