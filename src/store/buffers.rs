@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::window::MOST;
 
 /// Answers of at least this size use such memory: smaller ones are recycled by the allocator itself.
-const LARGE: u64 = 1 << 20;
+pub const LARGE: u64 = 1 << 20;
 
 /// Maximum of free blocks that are kept. In sequential reads, one is free when the next is needed.
 const FREE: usize = 4;

@@ -103,6 +103,67 @@ const CASES: &[Case] = &[
         requests: 7,
     },
     Case {
+        name: "a short body of all of it, then the rest",
+        size: 9,
+        answer: |request, number| {
+            let mut reply = served(9).answer(request);
+            let length = reply.body.len().to_string();
+            if number == 0 {
+                reply.body.truncate(4);
+                reply.then = Then::Close;
+            }
+            reply.with("Content-Length", &length)
+        },
+        result: Ok(()),
+        requests: 2,
+    },
+    Case {
+        name: "a short body of all of it, then another object's rest",
+        size: 9,
+        answer: |request, number| {
+            let mut reply = served(9).answer(request);
+            let length = reply.body.len().to_string();
+            if number > 0 {
+                return reply.with("ETag", "\"ffff\"");
+            }
+            reply.body.truncate(4);
+            reply.then = Then::Close;
+            reply.with("Content-Length", &length)
+        },
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is `ffff`")),
+        requests: 2,
+    },
+    Case {
+        name: "a part for all of it",
+        size: 9,
+        answer: |request, _| {
+            let reply = served(9).answer(request).with("Content-Range", "bytes 0-8/9");
+            Reply { status: 206, ..reply }
+        },
+        result: Err((Kind::Broken, "it sent a part instead of the whole")),
+        requests: 1,
+    },
+    Case {
+        name: "a place on the same server",
+        size: 9,
+        answer: |request, _| match request.target.as_str() {
+            "/there" => served(9).answer(request),
+            _ => Reply { status: 307, ..served(9).answer(request) }.with("Location", "/there"),
+        },
+        result: Ok(()),
+        requests: 3,
+    },
+    Case {
+        name: "a place on another server",
+        size: 9,
+        answer: |request, _| {
+            let reply = Reply { status: 307, ..served(9).answer(request) };
+            reply.with("Location", "http://localhost:1/")
+        },
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 1,
+    },
+    Case {
         name: "fewer bytes, and says so",
         size: 9,
         answer: |request, _| served(8).answer(request),

@@ -1,21 +1,26 @@
 //! The part shared by the clouds of `object_store`: one client per bucket, made at first use, and the requests
 //! for an object. The settings of a cloud are in its own file.
 
+pub mod direct;
 pub mod fault;
 pub mod wire;
 
 use std::hash::Hash;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use http_body::Body;
 use lru::LruCache;
 use object_store::CredentialProvider;
+use object_store::client::HttpError;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
+use self::direct::{Signed, Whole};
 use self::fault::{Asked, Hints};
 use self::wire::{Note, Notes};
 use super::budget::{Budget, Passing};
@@ -77,6 +82,8 @@ pub struct Client<'a, S> {
     /// A description of the identity that signs; `None` if requests are not signed.
     pub whose: Option<Arc<str>>,
     pub signer: S,
+    /// How whole objects are requested without `store`, if they are.
+    pub direct: Option<Signed<'a>>,
 }
 
 /// The most recently used buckets, by name, or by a key that distinguishes more.
@@ -120,27 +127,65 @@ impl<B: Bucket> CloudObject<B> {
     }
 
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
-        let range = (!question.is_whole).then_some(GetRange::Bounded(question.range));
-        let mut options = GetOptions { range, ..options(question.ask) };
+        let was_moved = self.bucket.is_moved();
+        let client = self.client().await?;
+        let mut options = options(question.ask.clone());
+        if let Some(direct) = &client.direct
+            && question.is_whole
+            && !question.range.is_empty()
+        {
+            let wanted = (question.range.end, &question.arriving);
+            match direct.whole(&self.key, &question.ask, wanted).await {
+                Ok(whole) => {
+                    let whose = client.whose;
+                    return Ok(Arc::clone(&self).arriving(whole, whose));
+                }
+                Err(Some(told)) => {
+                    options.extensions.insert(told);
+                }
+                Err(None) => {}
+            }
+        }
+        options.range = (!question.is_whole).then_some(GetRange::Bounded(question.range));
         options.extensions.insert(question.arriving);
-        let (got, whose) = self.send(options).await?;
+        let (got, whose) = self.send(options, (client, was_moved)).await?;
         let (answer, range) = (answer(&got.meta), got.range.clone());
         let failed = move |error| fault::meaning(&self.asked(whose.clone()), &error);
         Ok(Got { answer, range, body: got.into_stream().map_err(failed).boxed() })
     }
 
+    /// A whole object that is arriving.
+    fn arriving(self: Arc<Self>, whole: Whole, whose: Option<Arc<str>>) -> Got {
+        let Whole { answer, mut body } = whole;
+        let body = stream::poll_fn(move |cx| Pin::new(&mut body).poll_frame(cx));
+        let failed = move |error: HttpError| {
+            // As `object_store` says it.
+            let error = object_store::Error::Generic { store: "S3", source: error.into() };
+            fault::meaning(&self.asked(whose.clone()), &error)
+        };
+        let body = body.map(move |frame| {
+            frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(&failed)
+        });
+        Got { range: 0..answer.size, answer, body: body.boxed() }
+    }
+
     async fn ask_now(&self, ask: Ask) -> Result<Answer, Failure> {
         let options = GetOptions { head: true, ..options(ask) };
-        Ok(answer(&self.send(options).await?.0.meta))
+        let was_moved = self.bucket.is_moved();
+        let client = self.client().await?;
+        Ok(answer(&self.send(options, (client, was_moved)).await?.0.meta))
     }
 
     /// Sends a request, and repeats it once if it is refused: to the site that the answer names, or with other
     /// credentials, if there are others by now.
-    async fn send(&self, mut options: GetOptions) -> Result<Answered, Failure> {
-        let was_moved = self.bucket.is_moved();
+    /// `was_moved`: whether the bucket had moved before `client` was made.
+    async fn send<'a>(
+        &'a self,
+        mut options: GetOptions,
+        (mut client, was_moved): (Client<'a, B::Signer>, bool),
+    ) -> Result<Answered, Failure> {
         let notes = Notes::default();
         options.extensions.insert(notes.clone());
-        let mut client = self.client().await?;
         let mut error = match client.store.get_opts(&self.key, options.clone()).await {
             Ok(got) => return Ok((got, client.whose)),
             Err(error) => error,
@@ -253,7 +298,7 @@ pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     hint: &'static str,
 ) -> Result<Client<'a, ()>, Error> {
     let Some((whose, provider)) = credentials else {
-        return Ok(Client { store, whose: None, signer: () });
+        return Ok(Client { store, whose: None, signer: (), direct: None });
     };
     let mut budget = Budget::new(limit);
     while let Err(error) = provider.get_credential().await {
@@ -263,7 +308,7 @@ pub async fn ready<'a, P: CredentialProvider + ?Sized>(
         }
         budget.again(Passing::new(denied)).await?;
     }
-    Ok(Client { store, whose: Some(whose.into()), signer: () })
+    Ok(Client { store, whose: Some(whose.into()), signer: (), direct: None })
 }
 
 /// The error for credentials that are configured but not available.

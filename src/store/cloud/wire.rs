@@ -86,16 +86,23 @@ pub struct Connector {
     as_stored: bool,
     /// The project that pays, for Google.
     payer: Option<HeaderValue>,
+    /// A client that is used by others too.
+    shared: Option<Arc<http1::Client>>,
 }
 
 impl Connector {
     pub fn new(net: &Net) -> Self {
-        Self { net: net.clone(), as_stored: false, payer: None }
+        Self { net: net.clone(), as_stored: false, payer: None, shared: None }
     }
 
     /// A connector for objects as stored.
     pub fn as_stored(net: &Net) -> Self {
         Self { as_stored: true, ..Self::new(net) }
+    }
+
+    /// The same, by this client, unless it treats plain HTTP otherwise than is asked for.
+    pub fn by(self, client: Option<Arc<http1::Client>>) -> Self {
+        Self { shared: client, ..self }
     }
 
     /// The same, with a Google project that pays.
@@ -107,10 +114,15 @@ impl Connector {
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let client = http1::Client::new(&self.net, plain.as_deref() == Some("true"));
+        let is_plain = plain.as_deref() == Some("true");
         let failed =
             |error: Error| object_store::Error::Generic { store: "HTTP", source: error.into() };
-        let client = HttpClient::new(client.map_err(failed)?);
+        // The metadata service of a machine is asked by a client of its own.
+        let client = match self.shared.as_ref().filter(|shared| shared.is_plain() == is_plain) {
+            Some(shared) => Arc::clone(shared),
+            None => Arc::new(http1::Client::new(&self.net, is_plain).map_err(failed)?),
+        };
+        let client = HttpClient::new(http1::Shared(client));
         let (as_stored, payer) = (self.as_stored, self.payer.clone());
         Ok(HttpClient::new(Fit { client, as_stored, payer }))
     }
@@ -147,7 +159,9 @@ impl HttpService for Fit {
             request.headers_mut().insert(PAYER, payer.clone());
         }
         let notes = request.extensions().get::<Notes>().cloned();
-        SENT.add(1);
+        if !request.extensions().get::<http1::Told>().is_some_and(http1::Told::is_left) {
+            SENT.add(1);
+        }
         let mut answer = self.client.execute(request).await?;
         if let Some(range) = &range
             && answer.status().as_u16() == 200

@@ -89,6 +89,26 @@ impl Answered {
         body
     }
 
+    /// The body of an answer of known length, handed on in one piece: in the memory in which its beginning was received with the
+    /// head, which has room for all of it.
+    pub fn begun(mut going: Answering) -> Self {
+        let mut beginning = std::mem::take(&mut going.line.rest);
+        if let Framing::Length(length) = going.framing
+            && let Ok(length) = usize::try_from(length)
+            && beginning.len() > length
+        {
+            // Nobody asked for these, so the connection is not used again.
+            going.line.rest = beginning.split_off(length);
+        }
+        note(&going, beginning.len() as u64);
+        let mut body = Self::new(going);
+        if let Left::Bytes(left) = body.left {
+            let room = usize::try_from(left).unwrap_or(usize::MAX) - beginning.len();
+            body.landing = Some(Landing { buffer: Buffer::Small(beginning), room });
+        }
+        body
+    }
+
     /// The body is complete: releases the connection.
     fn end(&mut self) {
         self.silence = None;

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use chrono::DateTime;
 use object_store::client::HttpRequest;
 use reqwest::StatusCode;
 use reqwest::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::header::{LOCATION, TRANSFER_ENCODING};
+
+use dcfs_core::time::Timestamp;
 
 /// Limit of a head in bytes.
 pub const LONGEST: usize = 64 << 10;
@@ -54,14 +57,7 @@ impl Origin {
 /// Serialises a request without a body.
 pub fn written(request: &HttpRequest, origin: &Origin) -> Vec<u8> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let mut head = String::with_capacity(512);
-    let usual = if origin.is_secure { 443 } else { 80 };
-    let _ = write!(head, "{} {path} HTTP/1.1\r\nhost: {}", request.method(), origin.host);
-    if origin.port != usual {
-        let _ = write!(head, ":{}", origin.port);
-    }
-    let _ = write!(head, "\r\nuser-agent: dcfs/{}\r\naccept: */*\r\n", env!("CARGO_PKG_VERSION"));
-    let mut head = head.into_bytes();
+    let mut head = begun(request.method().as_str(), [path], origin).into_bytes();
     let ours = ["host", "user-agent", "accept", "content-length", "connection"];
     for (name, value) in request.headers() {
         if !ours.contains(&name.as_str()) {
@@ -72,6 +68,24 @@ pub fn written(request: &HttpRequest, origin: &Origin) -> Vec<u8> {
         }
     }
     head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The beginning of a request: the lines that are ours, without the empty line at its end. `path` is in parts.
+pub fn begun<'a>(method: &str, path: impl IntoIterator<Item = &'a str>, origin: &Origin) -> String {
+    let mut head = String::with_capacity(512);
+    head.extend([method, " "]);
+    head.extend(path);
+    head.extend([" HTTP/1.1\r\nhost: ", &origin.host]);
+    let usual = if origin.is_secure { 443 } else { 80 };
+    if origin.port != usual {
+        let _ = write!(head, ":{}", origin.port);
+    }
+    head.push_str(concat!(
+        "\r\nuser-agent: dcfs/",
+        env!("CARGO_PKG_VERSION"),
+        "\r\naccept: */*\r\n"
+    ));
     head
 }
 
@@ -147,19 +161,84 @@ impl Head {
     }
 }
 
+/// Limit of a plain head in lines: those of AWS have some fifteen.
+const FEW_LINES: usize = 32;
+
+/// The head of the usual answer to a request for a whole object: HTTP/1.1, status 200, with the expected length, no header twice
+/// that matters here, and every header plain text. All others, also those that are not complete yet, are for [`Head`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plain {
+    pub etag: Option<String>,
+    pub last_modified: Option<Timestamp>,
+    /// S3's.
+    pub version: Option<String>,
+    /// Whether the connection can be reused.
+    pub is_kept: bool,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+impl Plain {
+    /// Parses such a head of an answer with a body of `want` bytes.
+    pub fn read(bytes: &[u8], want: u64) -> Option<Self> {
+        let mut lines = [httparse::EMPTY_HEADER; FEW_LINES];
+        let mut answer = httparse::Response::new(&mut lines);
+        let httparse::Status::Complete(length) = answer.parse(bytes).ok()? else { return None };
+        if (answer.version, answer.code) != (Some(1), Some(200)) {
+            return None;
+        }
+        let mut plain = Self { is_kept: true, length, ..Self::default() };
+        let (mut size, mut changed) = (None, None);
+        for line in answer.headers.iter() {
+            let value = plain_text(line.value)?;
+            let is = |name: &str| line.name.eq_ignore_ascii_case(name);
+            let once = |into: &mut Option<String>| into.replace(value.to_owned()).is_none();
+            let is_sound = match line.name.len() {
+                4 if is("etag") => once(&mut plain.etag),
+                10 if is("connection") => {
+                    plain.is_kept &= !has_close(value);
+                    true
+                }
+                13 if is("last-modified") => changed.replace(value).is_none(),
+                14 if is("content-length") => size.replace(value).is_none(),
+                16 if is("x-amz-version-id") => once(&mut plain.version),
+                13 if is("content-range") => false,
+                17 if is("transfer-encoding") => false,
+                _ => true,
+            };
+            if !is_sound {
+                return None;
+            }
+        }
+        if let Some(changed) = changed {
+            let changed = DateTime::parse_from_rfc2822(changed).ok()?.timestamp_micros();
+            plain.last_modified = Some(Timestamp::from_micros(changed));
+        }
+        (digits(size?) == Some(want)).then_some(plain)
+    }
+}
+
+/// A value as text, if all of it is visible.
+fn plain_text(value: &[u8]) -> Option<&str> {
+    let is_plain = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    std::str::from_utf8(value).ok().filter(|_| is_plain)
+}
+
 /// Whether an answer of this status never has a body.
 fn is_bare(status: StatusCode) -> bool {
     status.is_informational() || [204, 304].contains(&status.as_u16())
 }
 
 fn closes(headers: &HeaderMap) -> bool {
-    let has = |value: &HeaderValue| {
-        let words = value.to_str().unwrap_or("close").split(',');
-        words.map(str::trim).any(|word| word.eq_ignore_ascii_case("close"))
-    };
+    let has = |value: &HeaderValue| has_close(value.to_str().unwrap_or("close"));
     // Both kinds of framing at once: two parsers could see two different answers (request smuggling).
     let is_double = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
     is_double || headers.get_all(CONNECTION).iter().any(has)
+}
+
+/// Whether a `Connection` says that it ends.
+fn has_close(value: &str) -> bool {
+    value.split(',').map(str::trim).any(|word| word.eq_ignore_ascii_case("close"))
 }
 
 fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
@@ -185,8 +264,11 @@ fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
 }
 
 fn length(value: &HeaderValue) -> Option<u64> {
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
-    digits.parse().ok()
+    digits(value.to_str().ok()?)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -245,6 +327,53 @@ mod tests {
             let found = head.ok().flatten().map(|head| (head.framing, head.is_kept));
             assert_eq!(found, want, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn the_usual_answer_is_plain_and_any_other_is_left_to_the_whole_parser() {
+        let usual = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 5\r\nx-amz-version-id: v\r\n\
+                     last-modified: Tue, 02 Jan 2024 03:04:05 GMT\r\nx-any: y\r\n\r\nhello";
+        let plain = Plain::read(usual.as_bytes(), 5).expect("a head");
+        let changed = Timestamp::parse("2024-01-02 03:04:05");
+        assert_eq!((plain.etag.as_deref(), plain.last_modified), (Some("\"e\""), changed));
+        assert_eq!((plain.version.as_deref(), plain.is_kept), (Some("v"), true));
+        assert_eq!(plain.length, usual.len() - 5);
+        assert_eq!(Plain::read(usual.as_bytes(), 6), None, "of another length");
+        assert_eq!(Plain::read(&usual.as_bytes()[..usual.len() - 7], 5), None, "not complete");
+        let read = |line: &str| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\netag: e\r\n{line}\r\n\r\n");
+            Plain::read(head.as_bytes(), 5)
+        };
+        let closed = ["connection: close", "connection: x, Close"];
+        assert!(closed.iter().all(|line| read(line).is_some_and(|plain| !plain.is_kept)));
+        assert!(read("connection: keep-alive").is_some_and(|plain| plain.is_kept));
+        for odd in [
+            "content-length: 5",
+            "content-length: 6",
+            "Transfer-Encoding: chunked",
+            "transfer-encoding: identity",
+            "content-range: bytes 0-4/5",
+            "etag: f",
+            "x-any: caf\u{e9}",
+            "last-modified: yesterday",
+            "last-modified: Tue, 02 Jan 2024 03:04:05 GMT\r\nlast-modified: x",
+            "x-amz-version-id: v\r\nx-amz-version-id: w",
+            "a b: c",
+        ] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+        for odd in ["HTTP/1.0 200 OK", "HTTP/1.1 206 Partial Content", "HTTP/1.1 100 Continue", "x"]
+        {
+            let head = format!("{odd}\r\ncontent-length: 5\r\n\r\n");
+            assert_eq!(Plain::read(head.as_bytes(), 5), None, "{odd}");
+        }
+        for odd in ["+5", "5 5", "5, 5", "", "0x5"] {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {odd}\r\n\r\n");
+            assert_eq!(Plain::read(head.as_bytes(), 5), None, "{odd}");
+        }
+        let many =
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n{}\r\n", "x: y\r\n".repeat(FEW_LINES));
+        assert_eq!(Plain::read(many.as_bytes(), 5), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod socket;
 mod tests;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Buf;
@@ -33,9 +33,13 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use self::body::{Answered, Answering};
-use self::head::{Head, Origin, Unreadable};
+pub use self::body::Answered;
+pub use self::head::{Origin, Plain, begun, written};
+
+use self::body::Answering;
+use self::head::{Framing, Head, Unreadable};
 use self::line::{Line, Pool};
+use super::buffers;
 use super::error::Error;
 use super::net::{self, CONNECT, IDLE as SILENCE, Net};
 use super::remote::Arriving;
@@ -43,8 +47,22 @@ use super::remote::Arriving;
 /// Bytes of the first read: a head, and a small body with it.
 const FIRST: usize = 8 << 10;
 
+/// Room for the head of an answer before a body that is received with it.
+const HEAD: usize = 2 << 10;
+
 /// Maximum of interim answers (1xx).
 const INTERIM: usize = 16;
+
+/// What came of a request that was sent already ([`Client::whole`]). In the extensions of a request to [`Client`], it is its answer, so
+/// nothing is sent.
+#[derive(Clone)]
+pub struct Told(Arc<Mutex<Option<Result<Talk, HttpError>>>>);
+
+/// A whole object: the head of its answer, and its body.
+pub struct Whole {
+    pub head: Plain,
+    pub body: Answered,
+}
 
 /// A client of one cloud's servers.
 pub struct Client {
@@ -84,6 +102,46 @@ impl Client {
         Origin::of(request).filter(|origin| is_simple && (origin.is_secure || self.is_plain))
     }
 
+    /// Whether requests without TLS are allowed.
+    pub const fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Whether requests to `origin` are sent by [`Client::whole`].
+    pub fn is_direct(&self, origin: &Origin) -> bool {
+        !self.has_proxy && (origin.is_secure || self.is_plain)
+    }
+
+    /// Sends a GET for a whole object of `size` bytes, serialised, and returns the usual answer ([`Plain`]).
+    ///
+    /// # Errors
+    /// Any other answer, or none: for the same request to [`Client::call`].
+    pub async fn whole(
+        &self,
+        origin: &Origin,
+        sent: &[u8],
+        (size, arriving): (u64, &Arriving),
+    ) -> Result<Whole, Told> {
+        let told = |told| Told(Arc::new(Mutex::new(Some(told))));
+        let (head, mut line) = match self.ask(origin, sent, Wanted::Whole(size)).await {
+            Ok((Heard::Plain(head), line)) => (head, line),
+            Ok((Heard::Any(head), line)) => return Err(told(Ok((head, line)))),
+            Err(error) => return Err(told(Err(error))),
+        };
+        line.rest.advance(head.length);
+        let going = Answering {
+            line,
+            framing: Framing::Length(size),
+            is_kept: head.is_kept,
+            piece: size,
+            origin: origin.clone(),
+            pool: Arc::clone(&self.pool),
+            arriving: Some(arriving.clone()),
+        };
+        let body = if is_joined(size) { Answered::begun(going) } else { Answered::new(going) };
+        Ok(Whole { head, body })
+    }
+
     fn tls(&self, origin: &Origin) -> Result<Option<TlsConnector>, HttpError> {
         if !origin.is_secure {
             return Ok(None);
@@ -105,25 +163,47 @@ impl Client {
 
     /// Sends a request and reads the head of its answer. The server may close a pooled connection at that very
     /// moment: then the request is sent over a new one.
-    async fn ask(&self, origin: &Origin, sent: &[u8], is_get: bool) -> Result<Talk, HttpError> {
+    async fn ask(
+        &self,
+        origin: &Origin,
+        sent: &[u8],
+        wanted: Wanted,
+    ) -> Result<(Heard, Line), HttpError> {
         if let Some(line) = self.pool.take(origin) {
-            match talk(line, sent, is_get).await {
+            match talk(line, sent, wanted).await {
                 Err(Lost { is_silent: true, .. }) => self.pool.clear(origin),
                 told => return told.map_err(|lost| failed(lost.error)),
             }
         }
         let line = self.open(origin).await?;
-        talk(line, sent, is_get).await.map_err(|lost| failed(lost.error))
+        talk(line, sent, wanted).await.map_err(|lost| failed(lost.error))
+    }
+
+    /// The answer to a request to `origin`, which is sent if it was not before ([`Told`]).
+    async fn told(&self, request: &HttpRequest, origin: &Origin) -> Result<Talk, HttpError> {
+        let told = request.extensions().get::<Told>().and_then(Told::take);
+        if let Some(told) = told {
+            return told;
+        }
+        let sent = head::written(request, origin);
+        let is_get = request.method() == Method::GET;
+        let wanted = if is_get { Wanted::Body } else { Wanted::Head };
+        match self.ask(origin, &sent, wanted).await? {
+            (Heard::Any(head), line) => Ok((head, line)),
+            // Only [`Wanted::Whole`] is answered by it.
+            (Heard::Plain(_), _) => Err(failed(io::ErrorKind::InvalidData.into())),
+        }
     }
 }
 
-#[async_trait]
-impl HttpService for Client {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+impl Client {
+    /// Sends a request, unless its answer is there already ([`Told`]).
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let Some(origin) = self.origin(&request) else { return self.usual.call(request).await };
-        let sent = head::written(&request, &origin);
-        let is_get = request.method() == Method::GET;
-        let (head, mut line) = self.ask(&origin, &sent, is_get).await?;
+        let (head, mut line) = self.told(&request, &origin).await?;
         if head.leads_on(&origin) {
             return self.usual.call(request).await;
         }
@@ -147,6 +227,69 @@ impl HttpService for Client {
 /// The head of an answer, and its connection, whose buffer still contains the head.
 type Talk = (Head, Line);
 
+/// A client for `object_store`.
+#[derive(Debug)]
+pub struct Shared(pub Arc<Client>);
+
+#[async_trait]
+impl HttpService for Shared {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.0.call(request).await
+    }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Body,
+    Head,
+    /// All of an object of this size.
+    Whole(u64),
+}
+
+/// A head in either form.
+enum Heard {
+    Plain(Plain),
+    Any(Head),
+}
+
+impl Wanted {
+    /// Bytes of the first read.
+    fn room(self) -> usize {
+        match self {
+            Self::Whole(size) if is_joined(size) => HEAD + usize::try_from(size).unwrap_or(0),
+            _ => FIRST,
+        }
+    }
+
+    /// Parses a head, if it is complete.
+    fn heard(self, bytes: &[u8]) -> Result<Option<Heard>, Unreadable> {
+        if let Self::Whole(size) = self
+            && let Some(plain) = Plain::read(bytes, size)
+        {
+            return Ok(Some(Heard::Plain(plain)));
+        }
+        let has_body = !matches!(self, Self::Head);
+        Ok(Head::read(bytes, has_body)?.map(Heard::Any))
+    }
+}
+
+/// Whether an object is received into the memory in which the head of its answer is received: then it usually takes one system call.
+fn is_joined(size: u64) -> bool {
+    size < buffers::LARGE
+}
+
+impl Told {
+    /// Whether it was not taken yet: whatever has it is not sent.
+    pub fn is_left(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn take(&self) -> Option<Result<Talk, HttpError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// A connection that ended before there was an answer.
 struct Lost {
     error: io::Error,
@@ -154,13 +297,13 @@ struct Lost {
     is_silent: bool,
 }
 
-async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
+async fn talk(mut line: Line, sent: &[u8], wanted: Wanted) -> Result<(Heard, Line), Lost> {
     let silent = |error| Lost { error, is_silent: true };
     reach::within(SILENCE, send(&mut line, sent)).await.map_err(silent)?;
     let mut rest = std::mem::take(&mut line.rest);
     let mut interim = 0;
     loop {
-        rest.reserve(FIRST);
+        rest.reserve(wanted.room());
         let read = reach::within(SILENCE, line.read_buf(&mut rest)).await;
         let is_silent = rest.is_empty();
         let lost = |error: io::Error| {
@@ -173,17 +316,20 @@ async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
                 "connection closed before message completed",
             )));
         }
-        while let Some(head) = Head::read(&rest, is_get).map_err(|error| lost(unreadable(error)))? {
-            if !head.is_interim() {
-                line.rest = rest;
-                return Ok((head, line));
-            }
+        while let Some(heard) = wanted.heard(&rest).map_err(|error| lost(unreadable(error)))? {
+            let head = match &heard {
+                Heard::Any(head) if head.is_interim() => head.length,
+                _ => {
+                    line.rest = rest;
+                    return Ok((heard, line));
+                }
+            };
             interim += 1;
             if interim > INTERIM {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "its answer never comes");
                 return Err(Lost { error, is_silent: false });
             }
-            rest.advance(head.length);
+            rest.advance(head);
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::poll_fn;
+use http_body::Body;
 use object_store::client::HttpRequestBody;
 
 use super::*;
@@ -100,6 +104,62 @@ fn bodies_of_every_framing_come_whole_over_one_connection() {
         assert_eq!(get(&client, port).await, Ok((200, b"hello0123456789".to_vec())));
         assert_eq!(get(&client, port).await, Ok((404, b"no".to_vec())));
         assert_eq!(get(&client, port).await, Ok((200, b"until the end".to_vec())));
+    });
+}
+
+/// The pieces of a whole object of `size` bytes; or the error as text, after the bytes before it.
+async fn whole(client: &Client, port: u16, size: u64) -> Result<Vec<Bytes>, (Vec<Bytes>, String)> {
+    let origin = Origin { is_secure: false, host: "127.0.0.1".into(), port };
+    let sent = begun("GET", ["/b/k"], &origin) + "\r\n";
+    let wanted = (size, &Arriving::default());
+    let Ok(Whole { mut body, .. }) = client.whole(&origin, sent.as_bytes(), wanted).await else {
+        return Err((Vec::new(), "another answer".into()));
+    };
+    let mut pieces = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame {
+            Ok(frame) => pieces.extend(frame.into_data().ok()),
+            Err(error) => return Err((pieces, net::innermost(&error))),
+        }
+    }
+    Ok(pieces)
+}
+
+#[test]
+fn a_whole_object_is_one_piece_over_a_connection_that_is_kept() {
+    for size in [1, 5_000, 200_000, 1_100_000] {
+        let large: Vec<u8> = (0..size).map(|at: u32| (at / 7) as u8).collect();
+        let one = || answer(&format!("200 OK\r\nContent-Length: {size}\r\nETag: e"), &large);
+        let port = server(vec![vec![one(), one(), one()]]);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let _within = runtime.enter();
+        let client = client();
+        let want = Ok(vec![Bytes::from(large.clone())]);
+        // There is one connection.
+        assert!(runtime.block_on(whole(&client, port, size.into())) == want);
+        assert!(patiently(whole(&client, port, size.into())) == want);
+        assert!(runtime.block_on(get(&client, port)) == Ok((200, large)));
+    }
+}
+
+#[test]
+fn a_whole_object_that_is_cut_or_followed_by_anything_is_found_out() {
+    let cut = vec![answer("200 OK\r\ncontent-length: 9", b"abc")];
+    let more = vec![answer("200 OK\r\ncontent-length: 2", b"abHTTP/1.1 200 OK\r\n\r\nforged")];
+    let honest = vec![answer("200 OK\r\ncontent-length: 2", b"cd")];
+    let closed = vec![answer("200 OK\r\ncontent-length: 2\r\nconnection: close", b"ef")];
+    let port = server(vec![cut, more, honest, closed, vec![Vec::new()]]);
+    run(async {
+        let client = client();
+        let (pieces, error) = whole(&client, port, 9).await.expect_err("cut");
+        assert_eq!(pieces, [&b"abc"[..]]);
+        assert!(error.contains("end of file"), "{error}");
+        for want in [b"ab", b"cd", b"ef"] {
+            assert_eq!(whole(&client, port, 2).await, Ok(vec![Bytes::from_static(want)]));
+        }
+        assert!(whole(&client, port, 2).await.is_err(), "no answer");
     });
 }
 

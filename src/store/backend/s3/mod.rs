@@ -32,10 +32,12 @@ use reach::Site;
 
 use super::bucket::{self, Naming, is_bucket, wrong_bucket};
 use super::{Backend, Folder, StoreKind};
+use crate::cloud::direct::{Direct, Signed};
 use crate::cloud::fault::Hints;
-use crate::cloud::wire::Note;
+use crate::cloud::wire::{self, Note};
 use crate::cloud::{self, Buckets};
 use crate::error::Error;
+use crate::http1;
 use crate::list::page::Pages;
 use crate::net::{Net, Variables};
 use crate::pin::Rules;
@@ -107,8 +109,15 @@ pub struct Bucket {
 /// The clients of a bucket at one site.
 struct Clients {
     site: Site,
-    signed: OnceLock<AmazonS3>,
-    anonymous: OnceLock<AmazonS3>,
+    signed: OnceLock<Made>,
+    anonymous: OnceLock<Made>,
+}
+
+/// One client of a bucket.
+struct Made {
+    store: AmazonS3,
+    /// For whole objects; `None` if they are requested through `store`.
+    direct: Option<Direct>,
 }
 
 impl Clients {
@@ -313,24 +322,35 @@ impl Bucket {
         let is_signed = answer.keys.is_some();
         let clients = self.clients();
         let made = if is_signed { &clients.signed } else { &clients.anonymous };
-        let store = match made.get() {
-            Some(store) => store,
+        let Made { store, direct } = match made.get() {
+            Some(made) => made,
             None => {
                 let new = self.build(&clients.site, is_signed)?;
                 made.get_or_init(|| new)
             }
         };
         let whose = is_signed.then(|| Arc::clone(&answer.whose));
-        Ok(Client { store, whose, signer: answer })
+        let signed = |direct| Signed { direct, keys: answer.keys.clone() };
+        let direct = direct.as_ref().map(signed);
+        Ok(Client { store, whose, signer: answer, direct })
     }
 
-    fn build(&self, site: &Site, is_signed: bool) -> Result<AmazonS3, Error> {
-        let builder = self.reach.builder(&self.name, site).with_skip_signature(!is_signed);
+    fn build(&self, site: &Site, is_signed: bool) -> Result<Made, Error> {
+        let url = self.reach.url(&self.name, site);
+        // Where there is none, the builder says why.
+        let http = http1::Client::new(&self.reach.net, url.starts_with("http://")).ok();
+        let http = http.map(Arc::new);
+        let connector = wire::Connector::new(&self.reach.net).by(http.clone());
+        let builder = self.reach.builder(&self.name, site, connector);
+        let builder = builder.with_skip_signature(!is_signed);
         let builder = match &self.reach.identity {
             Some(identity) => builder.with_credentials(Arc::new(identity.clone())),
             None => builder,
         };
-        builder.build().map_err(|error| cloud::setting(CLOUD, &error))
+        let store = builder.build().map_err(|error| cloud::setting(CLOUD, &error))?;
+        let (region, payer) = (&site.region, self.reach.request_payer);
+        let direct = http.and_then(|http| Direct::new(http, url, region, payer));
+        Ok(Made { store, direct })
     }
 }
 
@@ -340,7 +360,7 @@ impl Writes for Bucket {
             let client = self.ready(place).await?;
             let clients = self.clients();
             let made = if client.whose.is_some() { &clients.signed } else { &clients.anonymous };
-            let made = made.get().cloned();
+            let made = made.get().map(|made| made.store.clone());
             let made = made.ok_or_else(|| Error::Setting("no S3 client could be made".into()))?;
             Ok(Arc::new(made) as Arc<dyn ObjectStore>)
         }

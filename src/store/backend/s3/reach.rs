@@ -112,7 +112,8 @@ impl Reach {
     /// # Errors
     /// `Setting`, naming the invalid one.
     pub fn check(&self) -> Result<(), Error> {
-        let built = self.builder("bucket", &self.site("bucket")).build();
+        let connector = wire::Connector::new(&self.net);
+        let built = self.builder("bucket", &self.site("bucket"), connector).build();
         built.map_err(|error| cloud::setting(super::CLOUD, &error))?;
         let Some(identity) = &self.identity else { return Ok(()) };
         let wanted = identity.wanted();
@@ -136,7 +137,12 @@ impl Reach {
     }
 
     /// A client builder for `bucket` at `site`, without credentials.
-    pub fn builder(&self, bucket: &str, site: &Site) -> AmazonS3Builder {
+    pub fn builder(
+        &self,
+        bucket: &str,
+        site: &Site,
+        connector: wire::Connector,
+    ) -> AmazonS3Builder {
         // With path-style addresses `object_store` adds the bucket.
         let endpoint = match site.is_virtual {
             true => self.url(bucket, site),
@@ -148,7 +154,7 @@ impl Reach {
             .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
             .with_virtual_hosted_style_request(site.is_virtual)
             .with_request_payer(self.request_payer)
-            .with_http_connector(wire::Connector::new(&self.net))
+            .with_http_connector(connector)
             .with_client_options(self.options.clone())
             .with_retry(net::once())
     }
@@ -413,7 +419,10 @@ mod tests {
         let table = settings.all::<settings::S3>().next().map(|(_, table)| table);
         match Reach::of(flags, &net, table, &environment, &files) {
             Ok(reach) => {
-                reach.builder("b", &reach.site("b")).build().unwrap();
+                reach
+                    .builder("b", &reach.site("b"), wire::Connector::new(&reach.net))
+                    .build()
+                    .unwrap();
                 let named = reach.identity.as_ref().map(|identity| identity.wanted().named.clone());
                 let named = named.map_or("anon".into(), |named| named.unwrap_or_default());
                 let payer = if reach.request_payer { " payer" } else { "" };
