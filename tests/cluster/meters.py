@@ -109,11 +109,13 @@ def _connects(port):
 
 
 def cpu(pid):
-    """Seconds of a process, its threads, and its children, dead or alive."""
+    """Seconds of a process, its threads, and its children, dead or alive; of dead children in steps of a tick."""
     seconds = 0.0
     with contextlib.suppress(OSError):
+        # The clock of another process, by its number in the kernel.
+        seconds = time.clock_gettime((~pid << 3) | 2)
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        seconds = sum(int(fields[at]) for at in range(11, 15)) / TICKS
+        seconds += sum(int(fields[at]) for at in (13, 14)) / TICKS
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         seconds += sum(cpu(child) for child in children)
     return seconds

@@ -145,7 +145,7 @@ pub fn groups(groups: &Groups<'_>, tables: &[TableOf<'_>]) -> Result<GroupSql, S
         let mut writer = Writer { columns: table.columns, parameters };
         filters.push(match table.filter {
             Some(filter) => {
-                let text = writer.condition(filter);
+                let text = writer.rows(filter);
                 text.ok_or_else(|| Stays::Condition(filter.to_string()))?
             }
             None => String::new(),

@@ -1,6 +1,6 @@
 //! Values: columns, literals, and what is computed of them.
 
-use super::condition::until_nul;
+use super::condition::before_nul;
 use super::{Class, Remote, Stored, Writer};
 use crate::expr::function::{Function, LONGEST};
 use crate::expr::syntax::Arithmetic;
@@ -23,10 +23,25 @@ fn made(sql: &str) -> Option<String> {
 /// SQL of a float that is NULL if it is no number, and zero if it is -0: there, three or more `=` joined by
 /// `or` become a set, in which the two zeros differ.
 fn plain(sql: &str) -> String {
-    format!("if(isNaN({sql}), NULL, {sql} + toFloat64(0))")
+    format!("if(isNaN({sql}), NULL, {sql}{ZERO})")
 }
 
-/// The same of a computed float.
+/// SQL behind a float that makes zero of -0.
+pub(super) const ZERO: &str = " + toFloat64(0)";
+
+/// The largest integer up to which all are floats.
+const EXACT: u64 = 1 << 53;
+
+/// SQL of a float that is stored, in 64 bits.
+fn float(Remote { name, stored }: Remote) -> Option<String> {
+    match stored {
+        Stored::Float => Some(name),
+        Stored::Single => Some(format!("toFloat64({name})")),
+        _ => None,
+    }
+}
+
+/// As [`plain`], of a computed float.
 fn real(sql: &str) -> Option<String> {
     is_short(sql).then(|| plain(sql))
 }
@@ -154,7 +169,8 @@ impl Writer<'_> {
             }
             // Bytes that continue no character are counted neither here nor there.
             (Function::Length, [of]) if class == Class::Text && is_short(of) => {
-                Some((Class::Int, format!("toInt64(lengthUTF8({}))", until_nul(of))))
+                let length = before_nul(of, |of| format!("lengthUTF8({of})"));
+                Some((Class::Int, format!("toInt64({length})")))
             }
             (Function::Replace, [of, from, to]) if is_one && class == Class::Text => {
                 let is_plain = |text: &str| !text.is_empty() && !text.contains('\0');
@@ -189,13 +205,13 @@ impl Writer<'_> {
     }
 
     pub(super) fn column(&self, column: &Column) -> Option<(Class, String)> {
-        let Remote { name, stored } = (self.columns)(column)?;
+        let remote = (self.columns)(column)?;
+        if column.value == ValueType::Float {
+            return Some((Class::Float, plain(&float(remote)?)));
+        }
+        let Remote { name, stored } = remote;
         Some(match (&column.value, stored) {
             (ValueType::Int, Stored::Int) => (Class::Int, name),
-            (ValueType::Float, Stored::Float) => (Class::Float, plain(&name)),
-            (ValueType::Float, Stored::Single) => {
-                (Class::Float, plain(&format!("toFloat64({name})")))
-            }
             (ValueType::Bool, Stored::Bool) => (Class::Bool, name),
             (ValueType::Text, Stored::Text) => (Class::Text, name),
             (ValueType::Time, Stored::Ticks) => {
@@ -206,6 +222,27 @@ impl Writer<'_> {
             }
             _ => return None,
         })
+    }
+
+    /// A float as it is stored, which may be NaN, or a literal as a float; `None` for anything else.
+    pub(super) fn stored_float(&mut self, expr: &Expr) -> Option<String> {
+        let literal = |value: &Value| match value {
+            Value::Int(n) if n.unsigned_abs() <= EXACT => Some(*n as f64),
+            Value::Real(x) => Some(*x),
+            _ => None,
+        };
+        let value = match expr {
+            Expr::Column(column) if column.value == ValueType::Float => {
+                return float((self.columns)(column)?);
+            }
+            Expr::Value(value) => literal(value)?,
+            Expr::Minus(of) => match &**of {
+                Expr::Value(value) => -literal(value)?,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(self.literal(&Value::Real(value))?.1)
     }
 
     fn literal(&mut self, value: &Value) -> Option<(Class, String)> {
