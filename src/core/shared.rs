@@ -80,6 +80,21 @@ pub trait Objects: Send + Sync {
     /// Errors of the store.
     fn remove(&self, key: &str) -> Result<()>;
 
+    /// Removes objects, many with one request if the store can; those already gone count as removed. `each` is told the index of each,
+    /// and whether it is gone.
+    ///
+    /// # Errors
+    /// The first error, after all were tried.
+    fn remove_all(&self, keys: &[String], each: &mut dyn FnMut(usize, bool)) -> Result<()> {
+        let mut first = None;
+        for (at, key) in keys.iter().enumerate() {
+            let removed = self.remove(key);
+            each(at, removed.is_ok());
+            first = first.or(removed.err());
+        }
+        first.map_or(Ok(()), Err)
+    }
+
     /// The objects below `folder`, which is empty or ends with `/`.
     ///
     /// # Errors

@@ -320,7 +320,7 @@ const CASES: &[Case] = &[
 ];
 
 fn no_range() -> Request {
-    Request { method: "GET".into(), target: String::new(), headers: Vec::new() }
+    Request { method: "GET".into(), target: String::new(), headers: Vec::new(), body: Vec::new() }
 }
 
 #[test]

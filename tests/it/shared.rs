@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::catalog::{CatalogBuilder, file, row};
+use crate::support::http::{Reply, Request, Server, Then};
 
 /// How long hosts wait for a dead one.
 const LEASE: Duration = Duration::from_secs(1);
@@ -501,23 +502,99 @@ fn only_what_nobody_needs_is_swept() {
     let status = shared::status(&host.tier).expect("a status");
     assert_eq!(status.unknown.objects, 1);
     let day = Duration::from_secs(86_400);
-    let swept = shared::sweep(&host.tier, day, true).expect("swept");
+    let swept = shared::sweep(&host.tier, day, true, &|_| {}).expect("swept");
     assert_eq!(swept.removed.objects, 0, "all is new");
     for path in [&orphan, &other] {
         let file = fs::File::options().write(true).open(path).expect("opened");
         let written = file.metadata().and_then(|known| known.modified()).expect("a time");
         file.set_modified(written - 2 * day).expect("older");
     }
-    let swept = shared::sweep(&host.tier, day, false).expect("swept");
+    let swept = shared::sweep(&host.tier, day, false, &|_| {}).expect("swept");
     assert_eq!((swept.removed.objects, swept.unknown.objects), (1, 1));
     assert!(!orphan.exists() && other.exists());
     assert_eq!(Host::new(&home, false).paths().len(), 300);
-    shared::sweep(&host.tier, day, true).expect("swept");
+    shared::sweep(&host.tier, day, true, &|_| {}).expect("swept");
     assert!(!other.exists());
     let key = host.of.id.key();
     home.builder.remove(key);
-    let swept = shared::sweep(&host.tier, day, false).expect("swept");
+    let swept = shared::sweep(&host.tier, day, false, &|_| {}).expect("swept");
     assert_eq!((swept.stays.objects, home.objects()), (0, vec![]), "a version that is removed");
+}
+
+/// The keys of a request to remove objects.
+fn asked(request: &Request) -> Vec<String> {
+    let body = String::from_utf8(request.body.clone()).expect("a text");
+    let keys = body.split("<Key>").skip(1);
+    keys.filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+}
+
+/// S3's answer to a request to remove objects, which fails for some.
+fn removes(request: &Request, fails: impl Fn(&[String], &str) -> bool) -> Reply {
+    let keys = asked(request);
+    let told = |key: &String| match fails(&keys, key) {
+        true => {
+            format!("<Error><Key>{key}</Key><Code>Denied</Code><Message>not this</Message></Error>")
+        }
+        false => format!("<Deleted><Key>{key}</Key></Deleted>"),
+    };
+    let told: String = keys.iter().map(told).collect();
+    let body = format!("<DeleteResult>{told}</DeleteResult>").into_bytes();
+    Reply { status: 200, headers: Vec::new(), body, then: Then::Keep }
+}
+
+/// Removes a thousand objects from a bucket: which of them are gone, the error, and the number of requests.
+fn removed(
+    answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+) -> (Vec<usize>, Result<(), String>, usize) {
+    let server = Server::start(answer);
+    let timeout = Duration::from_secs(60);
+    let config = Config { endpoint_url: Some(server.url()), anon: true, ..Config::new(timeout) };
+    let objects = dcfs_store::shared::open(&config, "s3://team/dcfs").expect("a folder");
+    let keys: Vec<String> = (0..1000).map(|n| format!("v1/{n}")).collect();
+    let (mut gone, mut told) = (Vec::new(), Vec::new());
+    let done = objects.remove_all(&keys, &mut |at, is_gone| {
+        told.push(at);
+        gone.extend(is_gone.then_some(at));
+    });
+    told.sort_unstable();
+    assert!(told.into_iter().eq(0..1000), "each is told of once");
+    gone.sort_unstable();
+    (gone, done.map_err(|error| error.to_string()), server.requests().len())
+}
+
+#[test]
+fn many_objects_are_removed_with_few_requests() {
+    let (gone, done, requests) = removed(|request, _| {
+        assert!(request.target.contains("delete"), "{request:?}");
+        removes(request, |_, _| false)
+    });
+    assert_eq!((gone.len(), done, requests), (1000, Ok(()), 4));
+}
+
+#[test]
+fn objects_that_cannot_be_removed_are_told_apart() {
+    let is_bad = |_: &[String], key: &str| key.ends_with("/7") || key.ends_with("/300");
+    let (gone, done, requests) = removed(move |request, _| removes(request, is_bad));
+    let others = (0..1000).filter(|at| ![7, 300].contains(at));
+    assert!(gone.into_iter().eq(others));
+    let error = done.expect_err("two are there");
+    assert!(error.contains("not this"), "{error}");
+    assert_eq!(requests, 6, "each was tried again by itself");
+}
+
+#[test]
+fn objects_whose_removal_failed_for_a_moment_are_gone() {
+    let is_first = |keys: &[String], key: &str| keys.len() > 1 && keys[0] == key;
+    let (gone, done, requests) = removed(move |request, _| removes(request, is_first));
+    assert_eq!((gone.len(), done, requests), (1000, Ok(()), 8));
+}
+
+#[test]
+fn a_bucket_that_refuses_removals_keeps_all() {
+    let (gone, done, requests) = removed(|_, _| Reply::refusal(403, "AccessDenied"));
+    assert_eq!((gone, requests), (Vec::new(), 4));
+    let error = done.expect_err("denied");
+    assert!(error.contains("AccessDenied"), "{error}");
 }
 
 /// A change to an object by a stranger, or by a bad disk.

@@ -15,8 +15,9 @@ use super::{CatalogArg, places};
 use crate::session::{self, Who};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
+use dcfs_core::shared::Listed;
 use dcfs_data::pack::home;
-use dcfs_data::pack::shared::{self, Tier};
+use dcfs_data::pack::shared::{self, Swept, Tier};
 use dcfs_store as store;
 use dcfs_store::upkeep::{self, Usage};
 
@@ -84,6 +85,19 @@ impl SharedPlace {
         let config = store::Config { settings, ..store::Config::new(session::TIMEOUT) };
         session::tier(config, &catalog, Who::Reader)?.ok_or_else(sharing::none_named)
     }
+
+    /// Removes objects, and shows how many.
+    fn removing(
+        &self,
+        work: impl FnOnce(&Arc<Tier>, &dyn Fn(&Listed)) -> Result<Swept>,
+    ) -> Result<Swept> {
+        let tier = self.tier()?;
+        let progress = Progress::new(Unit::Objects).labelled("removing");
+        work(&tier, &|object| {
+            progress.add_bytes(object.size);
+            progress.add(1);
+        })
+    }
 }
 
 impl SharedWork {
@@ -113,34 +127,56 @@ impl SharedWork {
                 Ok(())
             }
             Self::Gc { place, objects_older_than: Some(age), unknown, .. } => {
-                let swept = shared::sweep_small(&place.tier()?, *age, *unknown)?;
-                if json {
-                    return out.json(&swept);
-                }
-                let removed = numbers::objects(swept.removed.objects, swept.removed.bytes);
-                let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
-                out.line(format!("small objects: removed {removed}; {stays} are newer"))
+                let swept =
+                    place.removing(|tier, each| shared::sweep_small(tier, *age, *unknown, each))?;
+                say(swept, json, out, |swept, out| {
+                    let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
+                    out.line(format!("small objects: removed {}; {stays} are newer", gone(swept)))
+                })
             }
             Self::Gc { place, older_than, unknown, .. } => {
-                let swept = shared::sweep(&place.tier()?, *older_than, *unknown)?;
-                if json {
-                    return out.json(&swept);
-                }
-                let removed = numbers::objects(swept.removed.objects, swept.removed.bytes);
-                let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
-                out.line(format!("removed {removed}; {stays} are needed or new"))?;
-                match swept.unknown.objects {
-                    0 => Ok(()),
-                    _ => {
-                        let held = numbers::objects(swept.unknown.objects, swept.unknown.bytes);
-                        out.line(format!(
-                            "{held} of versions that this catalog does not know stay; `--unknown` removes them"
-                        ))
+                let swept = place
+                    .removing(|tier, each| shared::sweep(tier, *older_than, *unknown, each))?;
+                say(swept, json, out, |swept, out| {
+                    let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
+                    out.line(format!("removed {}; {stays} are needed or new", gone(swept)))?;
+                    match swept.unknown.objects {
+                        0 => Ok(()),
+                        _ => {
+                            let held = numbers::objects(swept.unknown.objects, swept.unknown.bytes);
+                            out.line(format!(
+                                "{held} of versions that this catalog does not know stay; `--unknown` removes them"
+                            ))
+                        }
                     }
-                }
+                })
             }
         }
     }
+}
+
+/// What was removed from the shared folder, and what could not be.
+fn gone(swept: &Swept) -> String {
+    let removed = numbers::objects(swept.removed.objects, swept.removed.bytes);
+    match swept.failed.objects {
+        0 => removed,
+        failed => format!("{removed}; {} could not be removed", counted(failed, "object")),
+    }
+}
+
+/// Prints what was removed, then fails if something could not be.
+fn say(
+    mut swept: Swept,
+    json: bool,
+    out: &mut Output,
+    lines: impl FnOnce(&Swept, &mut Output) -> Result<()>,
+) -> Result<()> {
+    let error = swept.error.take();
+    match json {
+        true => out.json(&swept)?,
+        false => lines(&swept, out)?,
+    }
+    error.map_or(Ok(()), Err)
 }
 
 #[derive(Debug, Serialize)]

@@ -5,11 +5,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     Error as StoreError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
@@ -36,6 +36,12 @@ const PART: Duration = Duration::from_secs(60);
 
 /// Uploads larger than this have the limit [`PART`].
 const SMALL: usize = 64 << 10;
+
+/// Objects that are removed together: as many as every store takes in one request.
+const TOGETHER: usize = 256;
+
+/// The most such requests at a time.
+const AT_ONCE: usize = 4;
 
 /// A prefix of a bucket.
 pub struct Folder<B> {
@@ -72,6 +78,16 @@ enum Put {
     Done,
     /// The condition does not hold.
     Lost,
+}
+
+/// What became of some objects that were to be removed.
+struct Removed {
+    /// The index of the first.
+    at: usize,
+    /// Whether each is gone.
+    gone: Vec<bool>,
+    /// Why the first of them is not.
+    error: Option<Error>,
 }
 
 impl<B: Bucket> Folder<B> {
@@ -112,9 +128,11 @@ impl<B: Bucket> Folder<B> {
                 let _ = send.send(work.await);
             });
         }
-        let place = &self.inner.place;
-        let died = |_| Error::Failed { place: place.clone(), cause: "its thread died".into() };
-        Ok(receive.recv().map_err(died)??)
+        Ok(receive.recv().map_err(|_| self.died())??)
+    }
+
+    fn died(&self) -> Error {
+        Error::Failed { place: self.inner.place.clone(), cause: "its thread died".into() }
     }
 
     fn put_as(&self, key: &str, bytes: Vec<u8>, mode: PutMode) -> Result<bool> {
@@ -164,6 +182,40 @@ impl<B: Bucket> Inner<B> {
             (prefix, "") => exact(prefix, place),
             (prefix, key) => exact(&format!("{prefix}/{key}"), place),
         }
+    }
+
+    /// Removes some objects together. Those that fail are tried again by themselves, until one fails again.
+    async fn remove_some(&self, at: usize, keys: &[String]) -> Removed {
+        let mut gone = match self.remove_together(keys).await {
+            Ok(gone) => gone,
+            Err(error) => return Removed { at, gone: vec![false; keys.len()], error: Some(error) },
+        };
+        let mut error = None;
+        for (key, gone) in keys.iter().zip(&mut gone).filter(|(_, gone)| !**gone) {
+            error = self.remove(key).await.err();
+            *gone = error.is_none();
+            if error.is_some() {
+                break;
+            }
+        }
+        Removed { at, gone, error }
+    }
+
+    /// Whether each of some objects is gone, after a request to remove all of them.
+    async fn remove_together(&self, keys: &[String]) -> Result<Vec<bool>, Error> {
+        let path = |key: &String| self.path(key, &format!("{}/{key}", self.place));
+        let paths = keys.iter().map(path).collect::<Result<Vec<Path>, Error>>()?;
+        let first = keys.first().map_or("", String::as_str);
+        let came = Came::default();
+        self.ask(first, PART, &came, |store, _, _| {
+            delete_all(store, paths.clone(), came.clone()).boxed()
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Error> {
+        let came = Came::default();
+        self.ask(key, PATIENCE, &came, |store, path, _| delete(store, path).boxed()).await
     }
 
     /// Retries until there is an answer or a permanent failure, for at most `patience`; longer while parts of
@@ -312,6 +364,32 @@ async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<(), StoreError> 
     }
 }
 
+/// Removes objects together; whether each is gone.
+async fn delete_all(
+    store: &dyn ObjectStore,
+    paths: Vec<Path>,
+    came: Came,
+) -> Result<Vec<bool>, StoreError> {
+    let count = paths.len();
+    let (mut gone, mut first) = (Vec::with_capacity(count), None);
+    let mut answers = store.delete_stream(stream::iter(paths).map(Ok).boxed());
+    while let Some(answer) = answers.next().await {
+        came.note();
+        match answer {
+            Ok(_) | Err(StoreError::NotFound { .. }) => gone.push(true),
+            Err(error) => {
+                gone.push(false);
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        // It is about all of them.
+        Some(error) if gone.len() != count || count == 1 => Err(error),
+        _ => Ok(gone),
+    }
+}
+
 /// Everything below a folder; `start` is the length of the prefix of keys.
 async fn listed(
     store: &dyn ObjectStore,
@@ -381,10 +459,37 @@ impl<B: Bucket> Objects for Folder<B> {
 
     fn remove(&self, key: &str) -> Result<()> {
         let key = key.to_owned();
-        self.wait(|inner| async move {
-            let came = Came::default();
-            inner.ask(&key, PATIENCE, &came, |store, path, _| delete(store, path).boxed()).await
-        })
+        self.wait(|inner| async move { inner.remove(&key).await })
+    }
+
+    fn remove_all(&self, keys: &[String], each: &mut dyn FnMut(usize, bool)) -> Result<()> {
+        let chunks = keys.chunks(TOGETHER).enumerate();
+        let chunks: Vec<_> = chunks.map(|(n, keys)| (n * TOGETHER, keys.to_vec())).collect();
+        let (send, receive) = channel();
+        if let Some(runtime) = &self.runtime {
+            let inner = Arc::clone(&self.inner);
+            runtime.spawn(async move {
+                let (inner, send) = (&inner, &send);
+                let remove = |(at, keys): (usize, Vec<String>)| async move {
+                    // If nobody receives it, nobody waits for the others.
+                    let _ = send.send(inner.remove_some(at, &keys).await);
+                };
+                stream::iter(chunks).for_each_concurrent(AT_ONCE, remove).await;
+            });
+        }
+        let (mut told, mut first) = (vec![false; keys.len()], None);
+        for Removed { at, gone, error } in receive {
+            for (index, gone) in (at..).zip(gone) {
+                told[index] = true;
+                each(index, gone);
+            }
+            first = first.or(error);
+        }
+        for (index, _) in told.iter().enumerate().filter(|(_, told)| !**told) {
+            each(index, false);
+            first.get_or_insert_with(|| self.died());
+        }
+        Ok(first.map_or(Ok(()), Err)?)
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {

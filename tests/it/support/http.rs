@@ -16,6 +16,7 @@ pub struct Request {
     /// `/bucket/key?query`, still encoded.
     pub target: String,
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -197,7 +198,13 @@ fn read(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         reader.read_line(&mut line)?;
         match line.trim_end().split_once(": ") {
             Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
-            None => return Ok(Some(Request { method, target, headers })),
+            None => {
+                let length = headers.iter().find(|(name, _)| name == "content-length");
+                let length = length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body)?;
+                return Ok(Some(Request { method, target, headers, body }));
+            }
         }
     }
 }

@@ -53,12 +53,34 @@ pub struct Of {
 }
 
 /// The amount that was removed, and that remains.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Swept {
     pub removed: Held,
+    /// Objects that could not be removed.
+    pub failed: Held,
     pub stays: Held,
     /// Of versions that this catalog does not know: they may belong to another catalog.
     pub unknown: Held,
+    /// Why the first object could not be removed.
+    #[serde(skip)]
+    pub error: Option<Error>,
+}
+
+impl Swept {
+    /// Removes objects; `each` is told of each that is gone. Whether all are.
+    fn remove(&mut self, tier: &Tier, objects: &[Listed], each: &dyn Fn(&Listed)) -> bool {
+        let keys: Vec<String> = objects.iter().map(|object| object.key.clone()).collect();
+        let removed = tier.objects.remove_all(&keys, &mut |at, is_gone| {
+            let held = if is_gone { &mut self.removed } else { &mut self.failed };
+            held.add(&objects[at]);
+            if is_gone {
+                each(&objects[at]);
+            }
+        });
+        let is_whole = removed.is_ok();
+        self.error = self.error.take().or(removed.err());
+        is_whole
+    }
 }
 
 /// The versions of a catalog, by the folders of their objects.
@@ -130,24 +152,28 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
 /// Removes objects that no digest refers to: all of removed versions; of others only those that are
 /// older than `age`, because another host may be writing them now. With `unknown` also all objects
 /// of versions that this catalog does not know, and that are older. Ages are by the clock of the
-/// folder: that of this host may differ.
+/// folder: that of this host may differ. `each` is told of each object that was removed.
 ///
 /// # Errors
-/// Errors of the folder and the catalog; the first removal that failed, after all others were
-/// tried.
-pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
+/// Errors of the folder and the catalog, except those of removals: see [`Swept::error`].
+pub fn sweep(
+    tier: &Arc<Tier>,
+    age: Duration,
+    unknown: bool,
+    each: &dyn Fn(&Listed),
+) -> Result<Swept> {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     // Listed first: objects shared meanwhile are in the catalog when that is read.
     let (now, listed) = tier.listed_now()?;
     let before = Timestamp::from_micros(now.micros().saturating_sub(age));
     let known = tier.known()?;
-    let (mut swept, mut first) = (Swept::default(), None);
+    let mut swept = Swept::default();
     for (folder, objects) in by_folder(listed) {
         let is_shown = known.shown.contains_key(&folder);
         let shared = known.shared.get(&folder).map_or(&[][..], Vec::as_slice);
         let is_unknown = !is_shown && shared.is_empty();
         let needed = if is_shown { tier.needed(&folder, shared)? } else { BTreeSet::new() };
-        let mut failed = false;
+        let mut useless = Vec::new();
         for object in objects {
             let is_old = object.written < before || (!is_shown && !is_unknown);
             if is_unknown && !(unknown && is_old) {
@@ -155,32 +181,31 @@ pub fn sweep(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
             } else if needed.contains(&object.key) || !is_old {
                 swept.stays.add(&object);
             } else {
-                match tier.objects.remove(&object.key) {
-                    Ok(()) => swept.removed.add(&object),
-                    Err(error) => {
-                        failed = true;
-                        swept.stays.add(&object);
-                        first.get_or_insert(error);
-                    }
-                }
+                useless.push(object);
             }
         }
-        if !is_shown
-            && !failed
+        if swept.remove(tier, &useless, each)
+            && !is_shown
             && let Some(each) = shared.first()
         {
             Writer::open(tier.catalog.path())?.unshare(&each.uuid)?;
         }
     }
-    first.map_or(Ok(swept), Err)
+    Ok(swept)
 }
 
 /// Removes small objects that were written longer than `age` ago: nothing tells whether a version still names them, and
-/// a host that needs one fetches it again. With `unknown` also those of other catalogs.
+/// a host that needs one fetches it again. With `unknown` also those of other catalogs. `each` is told of each object that
+/// was removed.
 ///
 /// # Errors
-/// Errors of the folder and the catalog; the first removal that failed, after all others were tried.
-pub fn sweep_small(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swept> {
+/// As [`sweep`].
+pub fn sweep_small(
+    tier: &Arc<Tier>,
+    age: Duration,
+    unknown: bool,
+    each: &dyn Fn(&Listed),
+) -> Result<Swept> {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     let (now, _) = tier.listed_now()?;
     let before = Timestamp::from_micros(now.micros().saturating_sub(age));
@@ -190,23 +215,15 @@ pub fn sweep_small(tier: &Arc<Tier>, age: Duration, unknown: bool) -> Result<Swe
         (false, Some(home)) => small::parts(home).collect(),
         (false, None) => Vec::new(),
     };
-    let (mut swept, mut first) = (Swept::default(), None);
+    let mut swept = Swept::default();
     for folder in folders {
-        for object in tier.objects.list(&folder)? {
-            let removed = match object.written < before {
-                true => tier.objects.remove(&object.key).map(|()| true),
-                false => Ok(false),
-            };
-            match removed {
-                Ok(true) => swept.removed.add(&object),
-                kept => {
-                    swept.stays.add(&object);
-                    first = first.or(kept.err());
-                }
-            }
-        }
+        let listed = tier.objects.list(&folder)?;
+        let (old, new): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|object| object.written < before);
+        new.iter().for_each(|object| swept.stays.add(object));
+        swept.remove(tier, &old, each);
     }
-    first.map_or(Ok(swept), Err)
+    Ok(swept)
 }
 
 /// How the key of an object begins that is written for its time alone.
