@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::handles::Handle;
 use super::inode::Inode;
 use super::{Attr, FileKind, Opened, Vfs};
+use dcfs_data::catalog::{Pulling, pulls};
 use dcfs_data::pack::progress::{self, UnderWay};
 use dcfs_data::pack::shared::Told;
 use dcfs_store::metrics::Snapshot;
@@ -25,6 +26,8 @@ struct Status {
     open: usize,
     /// Versions that are being packed now, with their progress.
     packing: Vec<UnderWay>,
+    /// Versions whose rows are being pulled from Studio now, with their progress.
+    pulling: Vec<Pulling>,
     /// Counters of the folder that hosts share; null if `[shared]` names nothing.
     shared: Option<Told>,
     store: Snapshot,
@@ -54,6 +57,7 @@ impl Vfs {
             uptime: SystemTime::now().duration_since(self.born).map_or(0, |time| time.as_secs()),
             open: self.handles.count(),
             packing: progress::under_way(),
+            pulling: pulls(),
             shared: self.packs.told(),
             store: self.stores.metrics(),
         };

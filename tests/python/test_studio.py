@@ -1,10 +1,12 @@
 """A catalog of Studio, `--catalog studio://team`: over a server of ours that answers as Studio does to DataChain's own
 client, which is the second opinion on both. Studio itself is not there to be asked."""
 
+import contextlib
 import fcntl
 import http.server
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
@@ -371,6 +373,39 @@ def test_parts_that_are_late_are_waited_for(studio, client):
         name = {"none": "pets_sized", "snappy": "typed", "lz4": "pairs", "zstd": "partial"}[codec]
         client.ok("sql", "--catalog", TEAM, f"select count(*) from team.prod.{name}")
     assert len(studio.asked("/store/")) == 4 * 3 * 4
+
+
+def test_a_pull_says_how_far_it_is(studio, client, tmp_path):
+    """`_status.json` and `dcfs status` list a version that is being pulled."""
+    studio.order(late=5)
+    with client.mount(TEAM, tmp_path / "m") as mount:
+        asked = subprocess.Popen(["ls", mount.datasets / "team.prod.typed@1.0.0"], stdout=subprocess.DEVNULL)
+        seen, said = [], ""
+        while asked.poll() is None:
+            now = json.loads((mount.path / "_status.json").read_text())["pulling"]
+            seen += now
+            if now and not said:
+                said = client.ok("status")
+        assert asked.returncode == 0 and seen
+        assert {(pull["version"], pull["of"]) for pull in seen if pull["doing"] == "fetching" and pull["of"]} == {("team.prod.typed@1.0.0", 3)}
+        assert {pull["doing"] for pull in seen} <= {"fetching", "writing"}
+        assert f"{mount.path}: pulling team.prod.typed@1.0.0: " in said
+        assert json.loads((mount.path / "_status.json").read_text())["pulling"] == []
+
+
+def test_a_pull_is_shown_on_a_terminal(studio, client):
+    studio.order(late=5)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([mounts.DCFS, *COUNT], env=client.environment, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while data := os.read(ours, 4096):
+            seen += data
+    os.close(ours)
+    assert process.communicate()[0].strip() == b"9" and process.returncode == 0
+    assert b"pulling from Studio:   0% " in seen and b"0 parts of 3 parts" in seen, seen
+    assert seen.endswith(b"\r\x1b[K"), "nothing is left on the line"
 
 
 def stopped(studio, client):

@@ -61,6 +61,7 @@ use error::Error;
 use metastore::Metastore;
 pub(crate) use sqlite::bounds::Budget;
 use sqlite::connect::Pool;
+pub use studio::progress::{Pulling, pulls, watch_pulls};
 pub use warehouse::Matching;
 use warehouse::{Found, Warehouse};
 pub use write::{

@@ -78,6 +78,7 @@ pub mod path;
 pub mod plan;
 pub mod places;
 pub mod progress;
+mod pulls;
 pub mod refresh;
 pub mod registry;
 pub mod remember;
@@ -263,6 +264,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Csi(command) => command.run(&mut out),
         command => {
             waits::tell();
+            pulls::tell();
             command.run(&mut out)
         }
     };

@@ -46,6 +46,7 @@ pub enum Unit {
     Bytes,
     Rows,
     Objects,
+    Parts,
 }
 
 /// The progress of one command, shared by its tasks; counting costs an addition.
@@ -290,6 +291,7 @@ impl State {
             Unit::Bytes => bytes(n),
             Unit::Rows => counted(n, "row"),
             Unit::Objects => counted(n, "object"),
+            Unit::Parts => counted(n, "part"),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::registry::Note;
 use super::terminal;
 use crate::fuse::mounts::{self, Health, Mount};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::numbers::count;
 use dcfs_core::render::table::TextTable;
 use dcfs_core::time::Timestamp;
 
@@ -54,7 +55,8 @@ impl Status {
         }
         let mut table =
             TextTable::of_paths(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
-        let packing: Vec<String> = lines.iter().flat_map(Line::packing).collect();
+        let work = lines.iter().flat_map(|line| line.pulling().into_iter().chain(line.packing()));
+        let work: Vec<String> = work.collect();
         for line in lines {
             let since = line.since.and_then(|s| i64::try_from(s).ok()?.checked_mul(1_000_000));
             let log = match (line.log, line.is_noted) {
@@ -72,7 +74,7 @@ impl Status {
             ]);
         }
         out.text(&table.fitted(terminal::width(&io::stdout())))?;
-        packing.into_iter().try_for_each(|line| out.line(line))
+        work.into_iter().try_for_each(|line| out.line(line))
     }
 }
 
@@ -107,16 +109,28 @@ impl Line {
 impl Line {
     /// A line for each version that is currently being packed by the mount.
     fn packing(&self) -> Vec<String> {
-        let builds = self.live.as_ref().and_then(|live| live["packing"].as_array());
-        let line = |build: &serde_json::Value| {
-            let number = |name: &str| build[name].as_u64().unwrap_or(0);
-            let percent = number("done").saturating_mul(100) / number("of").max(1);
-            let text = |name: &str| build[name].as_str().unwrap_or("-").to_owned();
-            let seconds = build["seconds"].as_f64().unwrap_or(0.0);
+        self.work("packing")
+    }
+
+    /// A line for each version whose rows the mount is pulling.
+    fn pulling(&self) -> Vec<String> {
+        self.work("pulling")
+    }
+
+    fn work(&self, what: &str) -> Vec<String> {
+        let all = self.live.as_ref().and_then(|live| live[what].as_array());
+        let line = |work: &serde_json::Value| {
+            let number = |name: &str| work[name].as_u64().unwrap_or(0);
+            let far = match number("of") {
+                0 => count(number("done")),
+                of => format!("{}%", number("done").saturating_mul(100) / of),
+            };
+            let text = |name: &str| work[name].as_str().unwrap_or("-").to_owned();
+            let seconds = work["seconds"].as_f64().unwrap_or(0.0);
             let (at, version, doing) = (&self.mountpoint, text("version"), text("doing"));
-            format!("{at}: packing {version}: {doing}, {percent}%, for {seconds:.0} s")
+            format!("{at}: {what} {version}: {doing}, {far}, for {seconds:.0} s")
         };
-        builds.into_iter().flatten().map(line).collect()
+        all.into_iter().flatten().map(line).collect()
     }
 }
 

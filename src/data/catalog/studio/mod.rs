@@ -11,6 +11,7 @@
 //! | `answers` | the JSON of the API |
 //! | `names` | the mirror of names |
 //! | `pull` | the rows of a version: from an export to a file |
+//! | `progress` | how far pulls are |
 //! | `part` | one part of an export: Parquet within LZ4 frames, as cells |
 //! | `rows` | the warehouse |
 //! | `error` | errors of Studio |
@@ -22,6 +23,7 @@ pub(super) mod folder;
 mod http;
 mod names;
 mod part;
+pub(super) mod progress;
 mod pull;
 mod rows;
 

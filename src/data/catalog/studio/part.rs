@@ -129,20 +129,25 @@ impl From<Fault> for Wrong {
     }
 }
 
-/// Writes the Parquet file of a part that arrives.
+/// Writes the Parquet file of a part that arrives; `each` is told of the bytes written.
 ///
 /// # Errors
 /// [`Wrong`].
-pub fn unpack(body: Body, file: &mut File) -> Result<(), Wrong> {
+pub fn unpack(body: Body, file: &mut File, each: &dyn Fn(u64)) -> Result<(), Wrong> {
     let mut decoder = FrameDecoder::new(body);
-    let unpacked = unpacked(&mut decoder, file, MOST);
+    let unpacked = unpacked(&mut decoder, file, MOST, each);
     match decoder.get_mut().broken.take() {
         Some(cause) => Err(Wrong::Broken(cause)),
         None => unpacked,
     }
 }
 
-fn unpacked(decoder: &mut impl Read, file: &mut impl io::Write, most: u64) -> Result<(), Wrong> {
+fn unpacked(
+    decoder: &mut impl Read,
+    file: &mut impl io::Write,
+    most: u64,
+    each: &dyn Fn(u64),
+) -> Result<(), Wrong> {
     let mut buffer = vec![0; 256 << 10];
     let mut passed = 0;
     loop {
@@ -162,6 +167,7 @@ fn unpacked(decoder: &mut impl Read, file: &mut impl io::Write, most: u64) -> Re
             return Err(Wrong::Content("it does not end".into()));
         }
         file.write_all(&buffer[..read]).map_err(Wrong::Disk)?;
+        each(read as u64);
     }
 }
 
@@ -420,7 +426,7 @@ mod tests {
 
     fn unpack(bytes: &[u8], most: u64) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        match unpacked(&mut FrameDecoder::new(bytes), &mut out, most) {
+        match unpacked(&mut FrameDecoder::new(bytes), &mut out, most, &|_| {}) {
             Ok(()) => Ok(out),
             Err(Wrong::Content(what)) => Err(what),
             Err(other) => panic!("{other:?}"),

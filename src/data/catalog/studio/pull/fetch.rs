@@ -1,45 +1,32 @@
-//! The rows of a version, pulled as DataChain's `dataset pull` does: an export, its parts, a table.
-//!
-//! Parts that arrived are kept in `parts/`, so that a pull that was interrupted goes on with the same export. Rows become a catalog
-//! of their own, made aside and named with one rename when it is complete: nobody sees a half. One process at a time pulls a
-//! version, under a lock that dies with it.
+//! The parts of an export, fetched into a folder where they stay until their rows are written.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dcfs_core::cancel;
-use dcfs_core::cell::OwnedCell;
 use dcfs_core::hex::hex;
 use dcfs_core::name::DatasetName;
-use dcfs_core::provenance::Provenance;
-use dcfs_core::schema::Layout;
-use dcfs_disk::{private, regular};
-use nix::fcntl::{Flock, FlockArg};
+use dcfs_disk::regular;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::error::StudioError;
-use super::http::{self, Api, Failure, LinkAnswer};
-use super::part::{self, Column, PartFile, Wrong};
-use super::{Studio, folder};
+use super::super::error::StudioError;
+use super::super::http::{self, Failure, LinkAnswer};
+use super::super::part::{self, PartFile, Wrong};
+use super::{Pull, SOON, private_folder};
 use crate::catalog::error::Error;
-use crate::catalog::split::error::line;
-use crate::catalog::warehouse::SchemaTexts;
-use crate::catalog::{Copied, Number, Publication, VersionInfo, Writer};
-use crate::parquet_file::Fault;
 
 /// Parts fetched at the same time, as DataChain does.
 const AT_ONCE: usize = 5;
 
-/// The pause until a part that is not there yet is asked for again, and the longest such pause.
-const SOON: Duration = Duration::from_millis(100);
+/// The longest pause until a part that is not there yet is asked for again; the first is [`SOON`].
 const LATER: Duration = Duration::from_secs(2);
 
 /// How often the status of an export is asked for, and how long an export may make no progress.
@@ -52,81 +39,6 @@ const COMPLETE: Duration = Duration::from_secs(10);
 /// The most parts, and the longest link to one.
 const MOST_PARTS: usize = 100_000;
 const LONGEST_LINK: usize = 16 << 10;
-
-/// Rows handed over at a time, and their size.
-const ROWS: usize = 1024;
-const BYTES: usize = 8 << 20;
-
-/// The name of the only dataset in the catalog of a version.
-const NAME: &str = "rows";
-
-/// The file of a version's rows, pulled if it is not there.
-///
-/// # Errors
-/// Errors of the server and of its store; parts that are not what the schema says; a full disk. Nothing of the version is to be
-/// seen then.
-pub(super) fn pull(
-    studio: &Studio,
-    of: &VersionInfo,
-    dataset: &DatasetName,
-    texts: SchemaTexts,
-) -> Result<PathBuf, Error> {
-    let name = folder::of_version(&of.uuid);
-    let done = studio.folder.join(folder::VERSIONS).join(&name);
-    let _lock = patiently(&studio.folder, &name, of)?;
-    if !done.join("db").exists() {
-        let pull = Pull::new(studio, of, texts, &name)?;
-        tracing::info!(version = %of, rows = of.rows, "pulling from Studio");
-        let parts = pull.fetch(dataset)?;
-        pull.write_catalog(parts)?;
-        // Somebody may have removed the file alone.
-        fs::remove_dir_all(&done).ok();
-        let placed = fs::rename(pull.drafts(), &done);
-        placed.map_err(|cause| pull.disk(cause))?;
-        fs::remove_dir_all(&pull.folder).ok();
-        tracing::info!(version = %of, "pulled from Studio");
-    }
-    Ok(done.join("db"))
-}
-
-/// The lock of a version; `None` if another process holds it.
-///
-/// # Errors
-/// The folder cannot be written.
-pub(super) fn lock(folder: &Path, name: &str) -> Result<Option<Flock<File>>, Error> {
-    let path = folder.join(folder::LOCKS).join(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    let opened = regular::open_with(&options, &path);
-    let file = opened.map_err(|cause| Error::NotReachable { path: path.clone(), cause })?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => Ok(Some(held)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, error)) => Err(Error::NotReachable { path, cause: error.into() }),
-    }
-}
-
-fn patiently(folder: &Path, name: &str, of: &VersionInfo) -> Result<Flock<File>, Error> {
-    loop {
-        if let Some(held) = lock(folder, name)? {
-            return Ok(held);
-        }
-        if cancel::is_cancelled() {
-            return Err(StudioError::Cancelled(of.to_string()).into());
-        }
-        thread::sleep(SOON);
-    }
-}
-
-/// A version that is being pulled.
-struct Pull<'s> {
-    api: &'s Api,
-    of: &'s VersionInfo,
-    columns: Vec<Column>,
-    layout: Layout,
-    /// The folder of its parts.
-    folder: PathBuf,
-}
 
 /// The parts of an export, while they are fetched.
 struct Parts {
@@ -183,24 +95,9 @@ impl Missing {
     }
 }
 
-impl<'s> Pull<'s> {
-    fn new(
-        studio: &'s Studio,
-        of: &'s VersionInfo,
-        (features, types, table): SchemaTexts,
-        name: &str,
-    ) -> Result<Self, Error> {
-        let wrong = |what| StudioError::Schema { of: of.to_string(), what };
-        let columns = part::columns(&types).map_err(wrong)?;
-        let layout = Layout::of_version(&features, &types, &table);
-        let layout = layout.map_err(|error| wrong(error.to_string()))?;
-        let folder = studio.folder.join(folder::PARTS).join(name);
-        private::folder(&folder).map_err(|error| Error::Caller(error.into()))?;
-        Ok(Self { api: &studio.api, of, columns, layout, folder })
-    }
-
+impl Pull<'_> {
     /// Fetches the parts that are not there; how many there are.
-    fn fetch(&self, dataset: &DatasetName) -> Result<usize, Error> {
+    pub(super) fn fetch(&self, dataset: &DatasetName) -> Result<usize, Error> {
         let export = self.api.export(dataset, &self.of.version.to_string())?;
         let odd = |why: String| StudioError::Odd { server: self.api.server().to_owned(), why };
         let (id, links) = (export.id(), export.links());
@@ -212,6 +109,7 @@ impl<'s> Pull<'s> {
             return Err(odd(format!("a link of more than {LONGEST_LINK} bytes")).into());
         }
         self.keep_parts_of(&export, &links)?;
+        self.progress.fetching(links.len() as u64);
         let watch = ExportWatch { asked: None, done: None, moved: Instant::now() };
         let (watch, is_over) = (Mutex::new(watch), AtomicBool::new(false));
         let parts = Parts { export, links, watch, is_over };
@@ -272,12 +170,16 @@ impl<'s> Pull<'s> {
     fn part(&self, parts: &Parts, number: usize) -> Result<(), StudioError> {
         let (place, count) = (self.place(number), parts.links.len());
         if place.exists() {
+            self.progress.add(1);
             return Ok(());
         }
         let mut attempt = 0;
         loop {
             let what = match self.once(parts, number, &place)? {
-                None => return Ok(()),
+                None => {
+                    self.progress.add(1);
+                    return Ok(());
+                }
                 Some(what) => what,
             };
             if http::is_last(attempt) {
@@ -311,7 +213,7 @@ impl<'s> Pull<'s> {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(true).mode(0o600);
             let mut file = regular::open_with(&options, &draft).map_err(Wrong::Disk)?;
-            part::unpack(body, &mut file)?;
+            part::unpack(body, &mut file, &|bytes| self.progress.add_bytes(bytes))?;
             let rows = PartFile::open(file, &self.columns)?.count();
             if let Some(all) = self.of.rows.filter(|all| *all < rows) {
                 let what = format!("it claims {rows} rows, but Studio counts {all} in all parts");
@@ -348,6 +250,7 @@ impl<'s> Pull<'s> {
                 }
                 LinkAnswer::NotYet => self.check_progress(parts)?,
             }
+            self.progress.add(0);
             thread::sleep(wait);
             wait = (wait * 2).min(LATER);
         }
@@ -396,140 +299,6 @@ impl<'s> Pull<'s> {
         }
         Ok(())
     }
-
-    /// Makes the catalog of the rows, aside.
-    fn write_catalog(&self, parts: usize) -> Result<(), Error> {
-        let drafts = self.drafts();
-        match fs::remove_dir_all(&drafts) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => {
-                return Err(self.disk(cause).into());
-            }
-            _ => {}
-        }
-        private_folder(&drafts).map_err(|cause| self.disk(cause))?;
-        let counted = self.check_count(parts);
-        let written = counted.and_then(|()| self.write_rows(&drafts.join("db"), parts));
-        if let Err(error) = &written {
-            fs::remove_dir_all(&drafts).ok();
-            // Parts that are wrong are not looked at again.
-            if matches!(error, Error::Studio(StudioError::Part { .. } | StudioError::Rows { .. })) {
-                fs::remove_dir_all(&self.folder).ok();
-            }
-        }
-        written
-    }
-
-    /// Checks before anything is written that the parts do not claim more rows than the version has.
-    fn check_count(&self, parts: usize) -> Result<(), Error> {
-        let Some(wanted) = self.of.rows else { return Ok(()) };
-        let mut came: u64 = 0;
-        for number in 0..parts {
-            let opened = self.opened(number).map_err(|wrong| self.wrong(number, parts, wrong))?;
-            came = came.saturating_add(opened.count());
-        }
-        if came > wanted {
-            return Err(StudioError::Rows { of: self.of.to_string(), came, wanted }.into());
-        }
-        Ok(())
-    }
-
-    fn opened(&self, number: usize) -> Result<PartFile, Wrong> {
-        let file = regular::open(&self.place(number)).map_err(Wrong::Disk)?;
-        PartFile::open(file, &self.columns)
-    }
-
-    fn wrong(&self, number: usize, parts: usize, wrong: Wrong) -> StudioError {
-        match wrong {
-            Wrong::Disk(cause) => self.disk(cause),
-            Wrong::Content(what) | Wrong::Broken(what) => self.content(number, parts, what),
-        }
-    }
-
-    fn write_rows(&self, file: &Path, parts: usize) -> Result<(), Error> {
-        let mut writer = Writer::open_or_create(file).map_err(Error::Caller)?;
-        writer.in_order().map_err(Error::Caller)?;
-        let mut stage = writer.stage(self.layout.clone()).map_err(Error::Caller)?;
-        let mut batch = Batch::default();
-        let mut came: u64 = 0;
-        for number in 0..parts {
-            let read = (|| {
-                self.opened(number)?.each::<Ended>(&mut |cells| {
-                    came += 1;
-                    if self.of.rows.is_some_and(|wanted| came > wanted) {
-                        return Err(Ended::TooMany(came));
-                    }
-                    batch.add(cells, came);
-                    if batch.is_full() {
-                        cancel::check().map_err(|_| Ended::Cancelled)?;
-                        stage.keep(part::borrowed(&batch.rows)).map_err(Ended::Caller)?;
-                        batch = Batch::default();
-                    }
-                    Ok(())
-                })
-            })();
-            read.map_err(|ended| match ended {
-                Ended::Part(wrong) => self.wrong(number, parts, wrong).into(),
-                Ended::TooMany(came) => {
-                    let wanted = self.of.rows.unwrap_or_default();
-                    StudioError::Rows { of: self.of.to_string(), came, wanted }.into()
-                }
-                Ended::Cancelled => self.cancelled().into(),
-                Ended::Caller(error) => Error::Caller(error),
-            })?;
-        }
-        stage.keep(part::borrowed(&batch.rows)).map_err(Error::Caller)?;
-        if let Some(wanted) = self.of.rows.filter(|wanted| *wanted != came) {
-            return Err(StudioError::Rows { of: self.of.to_string(), came, wanted }.into());
-        }
-        let name =
-            DatasetName { namespace: "local".into(), project: "local".into(), name: NAME.into() };
-        let none = Provenance::default();
-        let publication = Publication {
-            name: &name,
-            number: Number::Exactly(self.of.version),
-            upon: None,
-            parents: &[],
-            script: "",
-            description: None,
-            attrs: None,
-            provenance: &none,
-            job: None,
-        };
-        let copied = Copied {
-            uuid: &self.of.uuid,
-            created_at: self.of.created_at,
-            finished_at: self.of.finished_at,
-            has_provenance: false,
-        };
-        stage.publish_copy(&publication, &copied).map_err(Error::Caller)?;
-        Ok(())
-    }
-
-    /// The folder of a catalog that is being written.
-    fn drafts(&self) -> PathBuf {
-        self.folder.join("building")
-    }
-
-    fn place(&self, number: usize) -> PathBuf {
-        self.folder.join(format!("{number}.parquet"))
-    }
-
-    fn content(&self, number: usize, parts: usize, what: String) -> StudioError {
-        StudioError::Part { of: self.of.to_string(), number: number + 1, parts, what: line(&what) }
-    }
-
-    fn disk(&self, cause: io::Error) -> StudioError {
-        StudioError::Disk { of: self.of.to_string(), folder: self.folder.clone(), cause }
-    }
-
-    fn cancelled(&self) -> StudioError {
-        StudioError::Cancelled(self.of.to_string())
-    }
-}
-
-/// A folder that only this user may enter, whatever the umask is.
-fn private_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
 }
 
 /// Tells exports apart: a hash of the links without what signs them, which is new with each answer.
@@ -540,51 +309,6 @@ fn hash_of(links: &[String]) -> String {
         hash.update("\n");
     }
     hex(&hash.finalize()[..16])
-}
-
-/// Why rows of a part were not all handed over.
-enum Ended {
-    Part(Wrong),
-    /// There are more than Studio counts.
-    TooMany(u64),
-    Cancelled,
-    Caller(dcfs_core::error::Error),
-}
-
-impl From<Wrong> for Ended {
-    fn from(wrong: Wrong) -> Self {
-        Self::Part(wrong)
-    }
-}
-
-impl From<Fault> for Ended {
-    fn from(fault: Fault) -> Self {
-        Self::Part(fault.into())
-    }
-}
-
-/// Rows that wait to be written.
-#[derive(Default)]
-struct Batch {
-    rows: Vec<Vec<OwnedCell>>,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Adds a row, with its id as the last cell.
-    fn add(&mut self, mut cells: Vec<OwnedCell>, id: u64) {
-        let size = |cell: &OwnedCell| match cell {
-            OwnedCell::Text(text) | OwnedCell::Blob(text) => text.len(),
-            _ => 8,
-        };
-        self.bytes += cells.iter().map(size).sum::<usize>();
-        cells.push(OwnedCell::Integer(id.cast_signed()));
-        self.rows.push(cells);
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows.len() >= ROWS || self.bytes >= BYTES
-    }
 }
 
 #[cfg(test)]
