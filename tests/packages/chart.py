@@ -13,10 +13,21 @@ WARNING = 2
 VALUES = {
     "usual": {},
     "csi": {"csi": {"enabled": True}, "mount": {"enabled": False}},
+    "fleet": {
+        "catalog": {"address": "clickhouse://reader@db:8443/datachain?metastore=postgresql://reader@meta/datachain"},
+        "credentialsSecret": "keys",
+        "shared": {
+            "prefix": "s3://team-cache/dcfs",
+            "objects": True,
+            "warm": [{"dataset": "pets"}, {"dataset": "team.prod.pets", "where": 'label = "a: b"', "options": ["--allow-uri=s3://"]}],
+            "writer": {"address": "clickhouse://dcfs@db:8443/datachain?metastore=postgresql://dcfs@meta/datachain", "credentialsSecret": "writer"},
+        },
+    },
     "all": {
         "csi": {"enabled": True, "kubelet": "/var/lib/k0s/kubelet"},
         "image": {"repository": "registry.example/dcfs", "tag": "1.2.3"},
         "config": '["s3://bucket"]\nregion = "eu-central-1"\n',
+        "shared": {"prefix": "s3://team-cache/dcfs", "warm": [{"dataset": "pets"}]},
         "credentialsSecret": "keys",
         "options": ["--allow-uri=s3://a b", '--region="x": {y}'],
         "nodeSelector": {"gpu": "yes"},

@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import time
+import tomllib
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
 import mounts
 
@@ -179,3 +182,33 @@ def test_a_mount_in_use_is_drained(dcfs, small_catalog, tmp_path):
             assert reader.read() == b"a0\n" * 10
         assert waiting.communicate(timeout=30)[0] == f"{mount.path} is unmounted\n"
         assert waiting.returncode == 0 and not mounts.mounted(mount.path)
+
+
+def documents():
+    folder = Path(__file__).resolve().parents[2] / "packaging/kubernetes"
+    files = [path for path in sorted(folder.glob("*/*.yaml")) if path.parent.name != "chart"]
+    return [document for path in files for document in yaml.safe_load_all(path.read_text())]
+
+
+def containers(found):
+    """The containers anywhere in a manifest."""
+    if isinstance(found, list):
+        return [container for one in found for container in containers(one)]
+    if not isinstance(found, dict):
+        return []
+    here = [found] if str(found.get("image", "")).startswith("dcfs:") else []
+    return here + [container for one in found.values() for container in containers(one)]
+
+
+def test_manifests_say_what_the_program_takes(tmp_path):
+    """Flags and settings; schemas of Kubernetes are checked with the packages."""
+    dcfs, commands = mounts.Dcfs(tmp_path / "home"), set()
+    for container in containers(documents()):
+        words = container["args"]
+        own = words[: words.index("--")] if "--" in words else words
+        result = dcfs.run(*own, "--help")
+        assert result.returncode == 0, (words, result.stderr)
+        commands.add(own[0])
+    assert commands == {"mount", "warm", "cache", "csi"}
+    settings = [text for one in documents() if one["kind"] == "ConfigMap" for text in one["data"].values()]
+    assert [tomllib.loads(text)["shared"]["prefix"] for text in settings] == ["s3://team-cache/dcfs"]
