@@ -71,7 +71,7 @@ pub fn set(
     let taken = steps.clone();
     // A cancelled query ends too. A hurried one ends at the first look, after some 2.5 ms, and is asked again on a thread of its
     // own: others wait for this one. SQLite counts the steps of a kept statement over all its runs, so one in some hundred short
-    // runs ends too.
+    // runs ends too; but no BEGIN or ROLLBACK, which would leave a transaction open: their count is reset before each run.
     let is_over = move || taken.are_over(&size) || cancel::is_cancelled() || cancel::is_hurried();
     connection.progress_handler(STEPS, Some(is_over))?;
     Ok(steps)

@@ -24,7 +24,7 @@ use dcfs_core::cancel;
 use dcfs_disk::regular;
 use nix::errno::Errno;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, StatementStatus, ffi};
 
 use super::bounds::{self, Steps};
 use crate::catalog::Revision;
@@ -196,8 +196,11 @@ impl Pool {
         Ok(Lease { connection, opened, mode, stamp })
     }
 
-    /// Keeps the connection for the next operation, or closes it.
+    /// Keeps the connection for the next operation, or closes it, as one whose transaction could not be ended.
     fn give_back(&self, lease: Lease) {
+        if !lease.connection.0.is_autocommit() {
+            return;
+        }
         let Ok(mut state) = self.state() else { return };
         if state.opened == lease.opened && state.idle.len() < KEPT {
             state.idle.push(lease.connection);
@@ -228,8 +231,9 @@ fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    // Before BEGIN: if that fails halfway, it is rolled back too.
     let transaction = Reading(connection);
+    run(connection, "BEGIN DEFERRED")?;
     let answer = work(connection);
     transaction.finish()?;
     answer
@@ -239,16 +243,15 @@ fn in_transaction<T>(
 struct Reading<'c>(&'c Connection);
 
 impl Reading<'_> {
+    /// Rolls it back; if that fails, it is tried once more when dropped.
     fn finish(self) -> Result<(), Error> {
-        let ended = self.end();
-        std::mem::forget(self);
-        ended
+        self.end()
     }
 
     fn end(&self) -> Result<(), Error> {
         // SQLite ends it by itself after some errors.
         if !self.0.is_autocommit() {
-            self.0.prepare_cached("ROLLBACK")?.execute([])?;
+            run(self.0, "ROLLBACK")?;
         }
         Ok(())
     }
@@ -258,6 +261,15 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let _ = self.end();
     }
+}
+
+/// Runs a kept statement that must not be interrupted. SQLite counts the steps of a kept statement over all its runs, and the limit
+/// of [`bounds`] would end the run that reaches it halfway.
+fn run(connection: &Connection, sql: &str) -> Result<(), Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.reset_status(StatementStatus::VmStep);
+    statement.execute([])?;
+    Ok(())
 }
 
 /// The metadata of the file.
@@ -520,6 +532,30 @@ mod tests {
         assert!(matches!(told, Err(Error::Locked { .. })), "{told:?}");
         drop(held);
         assert!(matches!(cancel::hurried(|| schema(&pool)), Ok(1)));
+    }
+
+    #[test]
+    fn a_transaction_begins_and_ends_whatever_ran_before() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.progress_handler(1_000, Some(|| true)).expect("a handler");
+        for _ in 0..1_000 {
+            let read = in_transaction(&connection, |connection| Ok(connection.is_autocommit()));
+            assert!(matches!(read, Ok(false)), "{read:?}");
+            assert!(connection.is_autocommit());
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_transaction_is_open_is_not_kept() {
+        let (_folder, _other, pool) = catalog();
+        let kept = || pool.state().expect("free").idle.len();
+        pool.give_back(pool.lease().expect("a connection"));
+        assert_eq!(kept(), 1);
+        let lease = pool.lease().expect("a connection");
+        lease.connection.0.execute_batch("BEGIN").expect("a transaction");
+        pool.give_back(lease);
+        assert_eq!(kept(), 0);
+        assert!(matches!(schema(&pool), Ok(1)));
     }
 
     #[test]
