@@ -25,6 +25,7 @@ use self::fault::{Asked, Hints};
 use self::wire::{Note, Notes};
 use super::budget::{Budget, Passing};
 use super::error::{Error, show};
+use super::http1::Told;
 use super::net::innermost;
 use super::pin::{Answer, Ask};
 use super::remote::{Failure, Got, Question, Requests};
@@ -191,6 +192,8 @@ impl<B: Bucket> CloudObject<B> {
             Err(error) => error,
         };
         let mut note = notes.take();
+        // The first request may have failed before it was answered by it.
+        options.extensions.remove::<Told>();
         if self.bucket.go_on(&note, was_moved) {
             client = self.client().await?;
             error = match client.store.get_opts(&self.key, options.clone()).await {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use object_store::client::HttpError;
 use tokio::io::AsyncReadExt;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::head::{Framing, Origin};
 use super::line::{Line, Pool};
-use super::{SILENCE, failed};
+use super::{FIRST, SILENCE, failed};
 use crate::buffers::Buffer;
 use crate::remote::Arriving;
 use crate::window;
@@ -89,16 +89,24 @@ impl Answered {
         body
     }
 
-    /// The body of an answer of known length, handed on in one piece: in the memory in which its beginning was received with the
-    /// head, which has room for all of it.
-    pub fn begun(mut going: Answering) -> Self {
+    /// The body of an answer of known length, handed on in one piece: in the memory in which its beginning was received after a head
+    /// of `head` bytes, if that has room for all of it and little more.
+    pub fn begun(mut going: Answering, head: usize) -> Self {
         let mut beginning = std::mem::take(&mut going.line.rest);
         if let Framing::Length(length) = going.framing
             && let Ok(length) = usize::try_from(length)
-            && beginning.len() > length
         {
-            // Nobody asked for these, so the connection is not used again.
-            going.line.rest = beginning.split_off(length);
+            let room = beginning.capacity();
+            if beginning.len() > length {
+                // Nobody asked for these, so the connection is not used again.
+                going.line.rest = beginning.split_off(length);
+            }
+            // A long head took the room, or made it grow.
+            if room < length || head + room > length + FIRST {
+                let mut own = BytesMut::with_capacity(length);
+                own.extend_from_slice(&beginning);
+                beginning = own;
+            }
         }
         note(&going, beginning.len() as u64);
         let mut body = Self::new(going);

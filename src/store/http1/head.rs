@@ -125,9 +125,9 @@ impl Head {
         let mut lines = [httparse::EMPTY_HEADER; LINES];
         let mut answer = httparse::Response::new(&mut lines);
         let length = match answer.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Complete(length)) if length <= LONGEST => length,
             Ok(httparse::Status::Partial) if bytes.len() < LONGEST => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(Unreadable("its head is endless")),
+            Ok(_) => return Err(Unreadable("its head is endless")),
             Err(_) => return Err(Unreadable("its head is malformed")),
         };
         let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -184,7 +184,7 @@ impl Plain {
         let mut lines = [httparse::EMPTY_HEADER; FEW_LINES];
         let mut answer = httparse::Response::new(&mut lines);
         let httparse::Status::Complete(length) = answer.parse(bytes).ok()? else { return None };
-        if (answer.version, answer.code) != (Some(1), Some(200)) {
+        if length > LONGEST || (answer.version, answer.code) != (Some(1), Some(200)) {
             return None;
         }
         let mut plain = Self { is_kept: true, length, ..Self::default() };
@@ -236,7 +236,7 @@ fn closes(headers: &HeaderMap) -> bool {
     is_double || headers.get_all(CONNECTION).iter().any(has)
 }
 
-/// Whether a `Connection` says that it ends.
+/// Whether a `Connection` header contains `close`.
 fn has_close(value: &str) -> bool {
     value.split(',').map(str::trim).any(|word| word.eq_ignore_ascii_case("close"))
 }
@@ -387,6 +387,15 @@ mod tests {
         }
         let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'y'; LONGEST]].concat();
         assert!(read(&endless).is_err());
+        let of_length = |length: usize| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: \r\n\r\n";
+            let value = "y".repeat(length - head.len());
+            head.replace("x: ", &format!("x: {value}")).into_bytes()
+        };
+        assert_eq!(read(&of_length(LONGEST)), Ok(Some(StatusCode::OK)));
+        assert!(read(&of_length(LONGEST + 1)).is_err());
+        assert!(Plain::read(&of_length(LONGEST), 5).is_some());
+        assert_eq!(Plain::read(&of_length(LONGEST + 1), 5), None);
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(LINES + 1));
         assert!(read(many.as_bytes()).is_err());
     }

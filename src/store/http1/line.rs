@@ -146,10 +146,12 @@ impl Pool {
     }
 
     /// Returns a connection whose last answer was read to its end. Must be called within the runtime.
-    pub fn put(self: &Arc<Self>, origin: &Origin, line: Line) {
+    pub fn put(self: &Arc<Self>, origin: &Origin, mut line: Line) {
         if !line.rest.is_empty() {
             return;
         }
+        // An idle connection keeps no memory: it may be that of a whole object.
+        line.rest = BytesMut::new();
         let mut idle = self.idle();
         match idle.lines.get_mut(origin) {
             Some(lines) if lines.len() < MOST => lines.push_back((Instant::now(), line)),

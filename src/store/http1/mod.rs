@@ -53,8 +53,8 @@ const HEAD: usize = 2 << 10;
 /// Maximum of interim answers (1xx).
 const INTERIM: usize = 16;
 
-/// What came of a request that was sent already ([`Client::whole`]). In the extensions of a request to [`Client`], it is its answer, so
-/// nothing is sent.
+/// The outcome of a request that was already sent ([`Client::whole`]). In the extensions of a request to [`Client`], it is its answer,
+/// so nothing is sent.
 #[derive(Clone)]
 pub struct Told(Arc<Mutex<Option<Result<Talk, HttpError>>>>);
 
@@ -138,7 +138,10 @@ impl Client {
             pool: Arc::clone(&self.pool),
             arriving: Some(arriving.clone()),
         };
-        let body = if is_joined(size) { Answered::begun(going) } else { Answered::new(going) };
+        let body = match is_joined(size) {
+            true => Answered::begun(going, head.length),
+            false => Answered::new(going),
+        };
         Ok(Whole { head, body })
     }
 
@@ -238,7 +241,7 @@ impl HttpService for Shared {
     }
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy)]
 enum Wanted {
     Body,
@@ -280,7 +283,7 @@ fn is_joined(size: u64) -> bool {
 }
 
 impl Told {
-    /// Whether it was not taken yet: whatever has it is not sent.
+    /// Whether it was not taken yet: a request that carries it is not sent.
     pub fn is_left(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
@@ -303,7 +306,7 @@ async fn talk(mut line: Line, sent: &[u8], wanted: Wanted) -> Result<(Heard, Lin
     let mut rest = std::mem::take(&mut line.rest);
     let mut interim = 0;
     loop {
-        rest.reserve(wanted.room());
+        rest.reserve(wanted.room().saturating_sub(rest.len()).max(HEAD));
         let read = reach::within(SILENCE, line.read_buf(&mut rest)).await;
         let is_silent = rest.is_empty();
         let lost = |error: io::Error| {

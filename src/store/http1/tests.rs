@@ -107,9 +107,13 @@ fn bodies_of_every_framing_come_whole_over_one_connection() {
     });
 }
 
+fn origin(port: u16) -> Origin {
+    Origin { is_secure: false, host: "127.0.0.1".into(), port }
+}
+
 /// The pieces of a whole object of `size` bytes; or the error as text, after the bytes before it.
 async fn whole(client: &Client, port: u16, size: u64) -> Result<Vec<Bytes>, (Vec<Bytes>, String)> {
-    let origin = Origin { is_secure: false, host: "127.0.0.1".into(), port };
+    let origin = origin(port);
     let sent = begun("GET", ["/b/k"], &origin) + "\r\n";
     let wanted = (size, &Arriving::default());
     let Ok(Whole { mut body, .. }) = client.whole(&origin, sent.as_bytes(), wanted).await else {
@@ -127,10 +131,13 @@ async fn whole(client: &Client, port: u16, size: u64) -> Result<Vec<Bytes>, (Vec
 
 #[test]
 fn a_whole_object_is_one_piece_over_a_connection_that_is_kept() {
-    for size in [1, 5_000, 200_000, 1_100_000] {
+    let long = format!("ETag: e\r\nx: {}", "y".repeat(3 << 10));
+    let sizes = [1, 5_000, 200_000, 1_100_000];
+    for (size, lines) in sizes.into_iter().flat_map(|size| [(size, "ETag: e"), (size, &*long)]) {
         let large: Vec<u8> = (0..size).map(|at: u32| (at / 7) as u8).collect();
-        let one = || answer(&format!("200 OK\r\nContent-Length: {size}\r\nETag: e"), &large);
-        let port = server(vec![vec![one(), one(), one()]]);
+        let one = || answer(&format!("200 OK\r\nContent-Length: {size}\r\n{lines}"), &large);
+        // Nobody asks for the last, so the server does not hang up.
+        let port = server(vec![vec![one(), one(), one(), one()]]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -138,10 +145,58 @@ fn a_whole_object_is_one_piece_over_a_connection_that_is_kept() {
         let client = client();
         let want = Ok(vec![Bytes::from(large.clone())]);
         // There is one connection.
-        assert!(runtime.block_on(whole(&client, port, size.into())) == want);
+        let told = runtime.block_on(whole(&client, port, size.into()));
+        assert!(told == want);
+        // Larger ones are in memory that is reused.
+        if is_joined(size.into()) {
+            assert!(told.into_iter().flatten().all(has_little_room), "{size}");
+        }
         assert!(patiently(whole(&client, port, size.into())) == want);
         assert!(runtime.block_on(get(&client, port)) == Ok((200, large)));
+        let idle = client.pool.take(&origin(port)).expect("it is kept");
+        assert_eq!(idle.rest.capacity(), 0, "without memory");
     }
+}
+
+/// Whether bytes are in memory of little more than their size.
+fn has_little_room(bytes: Bytes) -> bool {
+    let size = bytes.len();
+    bytes.try_into_mut().is_ok_and(|memory| memory.capacity() <= size + FIRST)
+}
+
+#[test]
+fn a_head_that_comes_in_two_parts_takes_no_more_memory() {
+    let large = vec![b'x'; 200_000];
+    let first = answer("200 OK\r\ncontent-length: 0", b"");
+    let second = answer("200 OK\r\ncontent-length: 200000", &large);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (open, gate) = channel();
+    std::thread::spawn(move || {
+        let Ok((mut peer, _)) = listener.accept() else { return };
+        if !has_asked(&mut peer) || peer.write_all(&first).is_err() || !has_asked(&mut peer) {
+            return;
+        }
+        let (beginning, rest) = second.split_at(20);
+        for part in [beginning, rest] {
+            let _ = gate.recv_timeout(Duration::from_secs(20));
+            if peer.write_all(part).is_err() {
+                return;
+            }
+        }
+    });
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _within = runtime.enter();
+    let client = client();
+    assert_eq!(runtime.block_on(get(&client, port)), Ok((200, Vec::new())));
+    // The rest is sent once the beginning was received, and more is waited for.
+    let told = patiently_until(whole(&client, port, 200_000), || {
+        let _ = open.send(());
+    });
+    assert!(told == Ok(vec![Bytes::from(large)]));
+    assert!(told.into_iter().flatten().all(has_little_room));
 }
 
 #[test]
@@ -165,6 +220,11 @@ fn a_whole_object_that_is_cut_or_followed_by_anything_is_found_out() {
 
 /// Does `work` on this thread, which itself waits for its sockets, as that of the mount.
 fn patiently<T>(work: impl Future<Output = T>) -> T {
+    patiently_until(work, || ())
+}
+
+/// The same. It calls `wait` before each time that it waits.
+fn patiently_until<T>(work: impl Future<Output = T>, mut wait: impl FnMut()) -> T {
     let mut work = std::pin::pin!(work);
     let mut context = Context::from_waker(Waker::noop());
     loop {
@@ -172,6 +232,7 @@ fn patiently<T>(work: impl Future<Output = T>) -> T {
         if let Poll::Ready(done) = polled {
             return done;
         }
+        wait();
         assert!(waits.arrived(Duration::from_secs(20)), "it waits for a socket");
         waits.wake();
     }
