@@ -1,4 +1,4 @@
-//! Whole objects, requested without `object_store`: a GET is written into a buffer, and the usual answer is read for what is checked.
+//! Whole objects, requested without `object_store`: a GET is written into a buffer, and of the usual answer only the checked headers are parsed.
 //!
 //! `object_store` builds a request that `http1` takes apart, and an answer of which most is not needed: for a small file that
 //! is a good part of the whole. So here the same request is written directly. Any answer but the usual one, or none, is handed to
@@ -20,6 +20,9 @@ use crate::remote::Arriving;
 /// Bytes of a key that `object_store` does not escape, beside letters and digits.
 const KEY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Limit of a key in bytes: those of S3 have at most 1,024. `object_store` refuses a request whose address has over 64 KiB.
+const LONGEST: usize = 4 << 10;
 
 /// A bucket of S3 or a server that speaks its protocol.
 #[derive(Debug)]
@@ -58,6 +61,9 @@ impl Direct {
 
     /// The request for the object at `key`, serialised; `None` if it is left to `object_store`.
     fn written(&self, key: &Path, ask: &Ask, keys: Option<&AwsCredential>) -> Option<Vec<u8>> {
+        if key.as_ref().len() > LONGEST {
+            return None;
+        }
         let key = utf8_percent_encode(key.as_ref(), KEY);
         let query = match ask {
             Ask::Version(version) if is_verbatim(version) => format!("?versionId={version}"),
@@ -201,22 +207,22 @@ mod tests {
         runtime.expect("a runtime").block_on(test)
     }
 
-    /// The lines of a head, sorted, and its time.
-    fn lines(head: &str) -> (Vec<&str>, Option<&str>) {
-        let mut lines: Vec<&str> = head.lines().collect();
-        lines.sort_unstable();
-        let time = lines.iter().find(|line| line.starts_with("x-amz-date")).copied();
-        (lines, time)
+    fn keys() -> Arc<AwsCredential> {
+        Arc::new(AwsCredential {
+            key_id: "id".into(),
+            secret_key: "secret".into(),
+            token: Some("token".into()),
+        })
+    }
+
+    /// The line that says when a request was signed.
+    fn time(head: &str) -> Option<&str> {
+        head.lines().find(|line| line.starts_with("x-amz-date"))
     }
 
     #[test]
     fn a_request_is_that_of_object_store() {
-        let keys = Arc::new(AwsCredential {
-            key_id: "id".into(),
-            secret_key: "secret".into(),
-            token: Some("token".into()),
-        });
-        let (endpoint, heads) = server(USUAL);
+        let (keys, (endpoint, heads)) = (keys(), server(USUAL));
         let paths = ["a", "dir/a b.bin", "caf\u{e9}/+%20?x=1&y#[z]*~!'()@:;,$=_-.\\\"", "%2F%25"];
         let asks = [
             Ask::Any,
@@ -224,8 +230,12 @@ mod tests {
             Ask::Version("v.1_-Z".into()),
             Ask::Version("null".into()),
         ];
-        for keys in [None, Some(&keys)] {
-            let (store, direct) = both(&endpoint, keys);
+        let within = format!("{endpoint}/in");
+        for (keys, endpoint) in [None, Some(&keys)]
+            .into_iter()
+            .flat_map(|keys| [&endpoint, &within].map(|endpoint| (keys, endpoint)))
+        {
+            let (store, direct) = both(endpoint, keys);
             for (path, ask) in paths.iter().flat_map(|path| asks.iter().map(move |ask| (path, ask)))
             {
                 let key = Path::parse(path).expect("a key");
@@ -237,10 +247,10 @@ mod tests {
                     let signed = Signed { direct: &direct, keys: keys.cloned() };
                     let whole = run(signed.whole(&key, ask, (5, &Arriving::default())));
                     assert!(whole.is_ok(), "{path} {ask:?}");
-                    let got = [heads.recv().expect("a request"), heads.recv().expect("another")];
-                    let [(theirs, then), (ours, now)] = [lines(&got[0]), lines(&got[1])];
-                    assert_eq!(theirs.len(), ours.len(), "{theirs:?} {ours:?}");
-                    if then == now {
+                    let theirs = heads.recv().expect("a request");
+                    let ours = heads.recv().expect("another");
+                    assert_eq!(theirs.len(), ours.len(), "{theirs} {ours}");
+                    if time(&theirs) == time(&ours) {
                         assert_eq!(theirs, ours);
                         break;
                     }
@@ -250,6 +260,31 @@ mod tests {
         let (_, direct) = both(&endpoint, None);
         let odd = Ask::Version("a b&c".into());
         assert_eq!(direct.written(&Path::from("a"), &odd, None), None, "left to it");
+    }
+
+    #[test]
+    fn a_request_is_for_the_address_of_its_bucket_or_left_to_object_store() {
+        let net = Net::new(Duration::from_secs(5), &Vec::new());
+        let http = |is_plain| Arc::new(Client::new(&net, is_plain).expect("a client"));
+        let key = Path::from("k");
+        for (url, want) in [
+            ("http://b.h:1", "GET /k HTTP/1.1\r\nhost: b.h:1\r\n"),
+            ("http://h/in/b", "GET /in/b/k HTTP/1.1\r\nhost: h\r\n"),
+            ("http://[::1]:9/b", "GET /b/k HTTP/1.1\r\nhost: [::1]:9\r\n"),
+            ("https://h/b", "GET /b/k HTTP/1.1\r\nhost: h\r\n"),
+        ] {
+            let direct = Direct::new(http(true), url.into(), "r-1", false).expect("an address");
+            for keys in [None, Some(&*keys())] {
+                let sent = direct.written(&key, &Ask::Any, keys).expect("a request");
+                let sent = String::from_utf8(sent).expect("text");
+                assert!(sent.starts_with(want), "{url}: {sent}");
+                let long = Path::from("k".repeat(LONGEST + 1));
+                assert_eq!(direct.written(&long, &Ask::Any, keys), None, "a long key");
+            }
+        }
+        for (url, is_plain) in [("http://h/b", false), ("https://h/b?x", true), ("ftp://h", true)] {
+            assert!(Direct::new(http(is_plain), url.into(), "r-1", false).is_none(), "{url}");
+        }
     }
 
     #[test]

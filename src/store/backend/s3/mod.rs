@@ -536,6 +536,18 @@ mod tests {
     }
 
     #[test]
+    fn whole_objects_are_requested_directly() {
+        let keys: Set = &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let plain = "[\"s3://b\"]\nendpoint_url = 'http://h:1'";
+        for (anon, settings) in [(true, ""), (true, plain), (false, ""), (false, plain)] {
+            let bucket = s3(anon, settings, keys).bucket("b", b"k").unwrap();
+            let client = run(bucket.ready("s3://b/k")).unwrap();
+            let direct = client.direct.expect("it is not left to `object_store`");
+            assert_eq!(direct.keys.is_some(), !anon, "{settings}");
+        }
+    }
+
+    #[test]
     fn buckets_share_one_way() {
         let s3 = s3(true, "", &[]);
         for n in 0..1000 {
