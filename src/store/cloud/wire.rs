@@ -100,7 +100,7 @@ impl Connector {
         Self { as_stored: true, ..Self::new(net) }
     }
 
-    /// The same, by this client, unless it treats plain HTTP otherwise than is asked for.
+    /// The same, by this client if it has the same rule for plain HTTP.
     pub fn by(self, client: Option<Arc<http1::Client>>) -> Self {
         Self { shared: client, ..self }
     }
