@@ -130,19 +130,24 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
-    use futures_util::future::poll_fn;
+    use futures_util::FutureExt;
+    use futures_util::future::{BoxFuture, poll_fn};
     use http_body::Body;
     use object_store::aws::{AmazonS3, AmazonS3Builder};
+    use object_store::memory::InMemory;
     use object_store::{
         ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, StaticCredentialProvider,
     };
 
     use super::*;
-    use crate::cloud::{fault, options, wire};
+    use crate::cloud::{self, Bucket, CloudObject, fault, options, wire};
+    use crate::error::Error;
     use crate::net::{self, Net};
+    use crate::remote::{Question, Requests};
 
     const BODY: &[u8] = b"hello";
 
@@ -335,5 +340,61 @@ mod tests {
                 assert_eq!(heads.try_iter().count(), 1);
             });
         }
+    }
+
+    /// A bucket that moves when its first client fails, which sends nothing.
+    struct Moving {
+        first: InMemory,
+        then: AmazonS3,
+        direct: Direct,
+        is_moved: AtomicBool,
+    }
+
+    impl Bucket for Moving {
+        type Signer = ();
+
+        fn client<'a>(
+            &'a self,
+            _place: &'a str,
+        ) -> BoxFuture<'a, Result<cloud::Client<'a, ()>, Error>> {
+            let is_moved = self.is_moved.load(Ordering::Relaxed);
+            let store: &dyn ObjectStore = if is_moved { &self.then } else { &self.first };
+            let direct = (!is_moved).then_some(Signed { direct: &self.direct, keys: None });
+            let client = cloud::Client { store, whose: None, signer: (), direct };
+            std::future::ready(Ok(client)).boxed()
+        }
+
+        fn go_on(&self, _note: &wire::Note, _was_moved: bool) -> bool {
+            !self.is_moved.swap(true, Ordering::Relaxed)
+        }
+
+        fn name(&self) -> &str {
+            "b"
+        }
+
+        fn server(&self) -> &str {
+            "s"
+        }
+
+        fn timeout(&self) -> Duration {
+            Duration::from_secs(5)
+        }
+
+        fn hints(&self) -> &'static fault::Hints {
+            &fault::Hints { signed: "", expired: "", anonymous: "", elsewhere: "", unknown: "" }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_not_taken_is_not_that_to_the_next_request() {
+        let (endpoint, heads) = server(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        let (then, direct) = both(&endpoint, None);
+        let is_moved = AtomicBool::new(false);
+        let moving = Arc::new(Moving { first: InMemory::new(), then, direct, is_moved });
+        let object = Arc::new(CloudObject::new(moving, Path::from("k"), "s3://b/k".into()));
+        let arriving = Arriving::default();
+        let question = Question { ask: Ask::Any, range: 0..5, is_whole: true, arriving };
+        assert!(run(Requests::get(object, question)).is_err());
+        assert_eq!(heads.try_iter().count(), 2);
     }
 }
