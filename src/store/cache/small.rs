@@ -357,3 +357,50 @@ fn sum(file: &File, key: Key, size: u64) -> io::Result<Mark> {
     }
     Ok(summing.mark())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key([7; 16]);
+    const BYTES: &[u8] = b"some bytes";
+
+    fn small(path: &Path) -> Small {
+        Small::open(path, KEY, BYTES.len() as u64).expect("readable").expect("no folder")
+    }
+
+    #[test]
+    fn a_file_that_was_completed_before_it_was_locked_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("object");
+        let late = small(&path);
+        let other = small(&path);
+        let new = files::made(&path).expect("made");
+        // Seen without a mark, then written and let go by another, then locked.
+        let seen = files::rewritable(&path).expect("there");
+        assert!(late.mark(&seen).is_none());
+        other.fill(&new, BYTES).expect("written");
+        drop(new);
+        late.leftover(seen).expect("looked at");
+        assert!(path.exists() && late.is_here());
+        assert_eq!(late.read(&(0..4)).as_deref(), Some(&BYTES[..4]));
+    }
+
+    #[test]
+    fn a_file_that_was_removed_before_it_was_locked_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("object");
+        let late = small(&path);
+        fs::write(&path, b"half").expect("written");
+        let seen = files::rewritable(&path).expect("there");
+        fs::remove_file(&path).expect("removed");
+        late.leftover(seen).expect("gone");
+        let seen = files::made(&path).expect("made");
+        fs::remove_file(&path).expect("removed");
+        let other = small(&path);
+        other.write(BYTES).expect("written");
+        late.leftover(seen).expect("another has its name");
+        assert!(path.exists() && other.is_here() && !late.is_here());
+        assert_eq!(small(&path).read(&(0..4)).as_deref(), Some(&BYTES[..4]));
+    }
+}
