@@ -35,7 +35,6 @@ impl Folder {
             let kind = match error.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
-                io::ErrorKind::FileTooLarge => Kind::Stale,
                 _ => Kind::Broken,
             };
             Error::new(kind, format!("`{at}`: {error}"))
@@ -93,14 +92,13 @@ impl Objects for Folder {
             let file = regular::open(&self.root.join(key))?;
             let mut bytes = Vec::new();
             file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-            match bytes.len() as u64 > most {
-                true => {
-                    Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than expected"))
-                }
-                false => Ok(bytes),
-            }
+            Ok(bytes)
         };
         match read() {
+            Ok(bytes) if bytes.len() as u64 > most => {
+                let at = format!("{}/{key}", self.place);
+                Err(Error::new(Kind::Stale, format!("`{at}`: it is longer than expected")))
+            }
             Ok(bytes) => Ok(Some(Seen { bytes, tag: String::new() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A missing folder may be a network file system that is not mounted.
