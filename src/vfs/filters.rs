@@ -15,6 +15,7 @@ use super::views::{Bounds, Idle, Step};
 use super::{Entry, Error, FOREVER, Vfs, wrong};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{self, SLASH};
+use dcfs_core::id::RowId;
 use dcfs_data::pack::{Dir, Subset};
 use dcfs_data::pages::Narrowed;
 use dcfs_data::query::Version;
@@ -199,7 +200,7 @@ impl Vfs {
         Ok(Shown { set: Subset::new(selected.rows), ranking: selected.ranking })
     }
 
-    /// The description of the rows of a query's view, for its pages.
+    /// The description of the rows of a query's view, for its pages; without examples.
     pub(super) fn narrowed(&self, place: &Place) -> Option<Narrowed> {
         let (mut filters, mut diff) = (Vec::new(), None);
         let mut why_empty = None;
@@ -222,15 +223,22 @@ impl Vfs {
         }
         filters.reverse();
         let is_ranked = place.ranking().is_some();
-        let first = match place.ranking() {
-            Some(ranking) => {
-                ranking.rows.iter().take(EXAMPLES).map(|ranked| ranked.row).collect::<Vec<_>>()
-            }
-            None => rows.iter().take(EXAMPLES).collect(),
-        };
-        let first =
-            first.into_iter().filter_map(|row| place.pack.row_id(row).ok().flatten()).collect();
+        let first = Vec::new();
         Some(Narrowed { diff, filters, rows: rows.len(), is_ranked, first, why_empty })
+    }
+
+    /// The rows of a query's view that are its examples.
+    ///
+    /// # Errors
+    /// Errors of fetching the ids of rows.
+    pub(super) fn examples(&self, place: &Place) -> Result<Vec<RowId>> {
+        let first: Vec<u32> = match (place.ranking(), place.set()) {
+            (Some(ranking), _) => ranking.rows.iter().take(EXAMPLES).map(|row| row.row).collect(),
+            (None, Some(set)) => set.rows().iter().take(EXAMPLES).collect(),
+            (None, None) => Vec::new(),
+        };
+        let ids = first.into_iter().map(|row| place.pack.row_id(row));
+        Ok(ids.filter_map(Result::transpose).collect::<Result<_, _>>()?)
     }
 
     fn canonical(&self, place: &Place, text: &str) -> String {

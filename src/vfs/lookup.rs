@@ -209,7 +209,10 @@ impl Vfs {
         self.with_view(number, slot, |view| {
             if view.from.is_some() {
                 return self.with_place_in_task(number, slot, move |vfs, place| {
-                    let narrowed = vfs.narrowed(place);
+                    let mut narrowed = vfs.narrowed(place);
+                    if let (Some(narrowed), Page::Readme) = (&mut narrowed, page) {
+                        narrowed.first = vfs.examples(place)?;
+                    }
                     let (of, narrowed) = (&place.view.of, narrowed.as_ref());
                     ask(vfs, &Text { slot, page, of, narrowed })
                 });
