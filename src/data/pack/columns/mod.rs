@@ -100,7 +100,10 @@ fn ids(pack: &Pack, form: Form) -> Packed<'_> {
         return Packed::Presence(Valid::ALL);
     }
     // `Pack::packed` has brought them.
-    let Some(ids) = pack.known_ids() else { return Packed::Null };
+    let Some(ids) = pack.known_ids() else {
+        pack.damage.mark("its ids were not brought");
+        return Packed::Null;
+    };
     match &ids.map {
         None => Packed::Sequence(ids.first),
         Some(map) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
