@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::codec::{odd, put};
 use crate::pack::error::PackError;
-use crate::pack::folder::sibling;
+use crate::pack::folder::{self, Staging};
 use crate::pack::ids::{FILE, RowIds};
 use crate::pack::output::{Output, Sum};
 use dcfs_core::id::RowId;
@@ -49,13 +49,11 @@ pub fn unfold(
     bring: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError>,
 ) -> Result<(), PackError> {
     let path = folder.join(FILE);
-    let draft = sibling(&path, "building");
-    let made = unfold_into(Output::create(draft.clone())?, sum, bring)
-        .and_then(|()| fs::rename(&draft, &path).map_err(PackError::write(&path)));
-    if made.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    made
+    folder::clean(folder);
+    let staging = Staging::create(&path)?;
+    let draft = staging.path().join(FILE);
+    unfold_into(Output::create(draft.clone())?, sum, bring)?;
+    fs::rename(&draft, &path).map_err(PackError::write(&path))
 }
 
 fn unfold_into(
