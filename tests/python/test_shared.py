@@ -368,6 +368,17 @@ def test_names_that_cannot_be_read_at_first_are_an_error_until_they_can(team, tm
             result = second.run("count", "bench", "--where", "file.path like '%7%'", "--catalog", team.catalog)
             assert result.returncode != 0 and "`patience` in `[shared]`" in result.stderr, result.stderr
             assert any("`patience` in `[shared]`" in line for line in second.worries())
+            # Each command begins anew, and their patience ends all the same.
+            third = team.host("third", url=gate.url, split=1000, patience=60)
+            count = ("count", "bench", "--where", "file.path like '%7%'", "--catalog", team.catalog)
+            for _ in range(2):
+                result = third.run(*count)
+                assert result.returncode != 0 and "`patience` in `[shared]`" in result.stderr, result.stderr
+            (away,) = third.home.rglob("*.away")
+            os.utime(away, (time.time() - 100,) * 2)
+            alone = mounts.Dcfs(tmp_path / "alone")
+            assert third.ok(*count) == alone.ok(*count) and list(third.home.rglob("c0.fst"))
+            assert not list(third.home.rglob("*.away")), "it is not waited for any more"
             gate.refuse()
             found = None
             for _ in range(300):

@@ -97,6 +97,10 @@ fn obtain_from(
     build::build(rows, columns, staging.path(), limits)?;
     // If another process was first, its pack is as good; an unsuitable one is removed next time.
     staging.publish(&folder)?;
+    if let Some(shared) = shared {
+        // The folder is not waited for any more.
+        shared.was_read(&folder);
+    }
     let pack = open(&folder, columns, limits)?;
     if let (Some(shared), Some(lease)) = (shared, lease) {
         let name = shared::of_pack(&pack.name());
@@ -117,15 +121,20 @@ fn fetch(
 ) -> Result<(Option<Pack>, Option<Lease>)> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = shared::of_pack(&name);
+    let splits = shared.splits(rows);
     let fetched = || -> Result<Option<Pack>> {
         let staging = Staging::create(folder)?;
-        match shared.fetch_or(&name, staging.path(), shared.splits(rows))? {
-            Ok(true) => shared.was_read(&name),
+        let fetched = shared.fetch_or(&name, staging.path(), splits)?;
+        if splits && matches!(fetched, Ok(true) | Err(Lost::Unusable(_))) {
+            shared.was_read(folder);
+        }
+        match fetched {
+            Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(lost) => {
                 if let Lost::Away(error) = &lost
-                    && shared.splits(rows)
-                    && let Some(told) = shared.waits(&name, rows, error)
+                    && splits
+                    && let Some(told) = shared.waits(folder, rows, error)
                 {
                     return Err(told);
                 }

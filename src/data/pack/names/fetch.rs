@@ -41,6 +41,9 @@ pub trait Source: Send + Sync {
     /// Errors of the folder, of the pieces, and of `each`.
     fn ids(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError>;
 
+    /// Whether to wait for a folder that failed so: if so, the error to tell.
+    fn waits(&self, error: Error) -> Option<Error>;
+
     /// Reports bytes that do not match their digest.
     fn refuse(&self, why: &str);
 }
@@ -67,7 +70,7 @@ pub struct Shelf {
     /// The blocks that were fetched, each where it is in the shared file; the rest is a hole. `None`
     /// if the disk cannot be written to.
     disk: Option<File>,
-    /// Whether a block is not what it should be.
+    /// Whether a block is not what it should be, or was waited for long enough.
     is_refused: AtomicBool,
     /// When the folder last failed, and how.
     failed: Mutex<Option<(Instant, Kind, String)>>,
@@ -145,8 +148,8 @@ impl Shelf {
         self.disk = None;
     }
 
-    /// Whether a block was gone or had other bytes than it should: the names have to come from
-    /// elsewhere.
+    /// Whether a block was gone, had other bytes than it should, or was waited for long enough: the names
+    /// have to come from elsewhere.
     pub fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
@@ -282,10 +285,14 @@ impl Shelf {
             }
             Err(error) if error.kind() == Kind::Stale => Err(self.refused(&error.to_string())),
             Err(error) => {
-                let why = format!("names cannot be read: {error}");
+                let Some(told) = self.waits(error) else {
+                    let why = "names could not be read for `patience`; the whole pack is used";
+                    return Err(Error::new(Kind::Broken, why));
+                };
+                let why = format!("names cannot be read: {told}");
                 tracing::warn!("{why}");
-                *failed = Some((Instant::now(), error.kind(), why.clone()));
-                Err(Error::new(error.kind(), why))
+                *failed = Some((Instant::now(), told.kind(), why.clone()));
+                Err(Error::new(told.kind(), why))
             }
         }
     }
@@ -296,6 +303,16 @@ impl Shelf {
         each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
     ) -> Result<(), PackError> {
         self.source.ids(each)
+    }
+
+    /// As [`Source::waits`]; if nobody waits any more, the names have to come from elsewhere.
+    pub(super) fn waits(&self, error: Error) -> Option<Error> {
+        let why = error.to_string();
+        let told = self.source.waits(error);
+        if told.is_none() && !self.is_refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(why, "names could not be read for `patience`; the whole pack is used");
+        }
+        told
     }
 
     pub(super) fn refused(&self, why: &str) -> Error {

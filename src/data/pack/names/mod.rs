@@ -35,6 +35,7 @@ use super::Facts;
 use super::error::PackError;
 use super::output::Sum;
 use super::paths::Found;
+use dcfs_core::error::Error;
 use dcfs_core::tree::key::{self, SEPARATOR};
 
 pub use self::fetch::{hurried, may_wait};
@@ -139,6 +140,11 @@ impl Names {
     /// Makes the file of ids in `folder` from what is shared; `sum` is what the manifest says of it.
     fn unfold_ids(&self, folder: &Path, sum: Sum) -> Result<(), PackError> {
         ids::unfold(folder, sum, |each| self.shelf.ids(each))
+    }
+
+    /// See [`Shelf::waits`].
+    fn waits(&self, error: Error) -> Option<Error> {
+        self.shelf.waits(error)
     }
 
     /// The whole pack answers from now on.

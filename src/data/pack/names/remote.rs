@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dcfs_disk::private;
 
@@ -17,7 +18,7 @@ use crate::pack::folder::Staging;
 use crate::pack::ids::{self, RowIds};
 use crate::pack::manifest::{self, Manifest};
 use crate::pack::output::{Sum, Sums, mapped};
-use crate::pack::shared::{self, Lost, Pieces, Shared, Written};
+use crate::pack::shared::{self, AWAY_FOR_NAMES, Lost, Pieces, Shared, Written};
 use crate::pack::{self, Limits, Pack, check, columns, home, open};
 use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind};
@@ -49,10 +50,25 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// The right to obtain them. Waits for whoever does.
+    fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Ok(turn),
+                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    cancel::check()?;
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
     /// Those of a file in `folder`, if it is what the manifest says.
     fn open(&self, folder: &Path, (sum, count): (Sum, u32)) -> Result<&RowIds, PackError> {
         let sums = Sums::from([(ids::FILE.into(), sum)]);
-        check::Checksums::open(folder, &sums)?.compare(|| false)?;
+        check::Checksums::open(folder, &sums)?.compare(cancel::is_cancelled)?;
+        cancel::check().map_err(PackError::Other)?;
         let map = mapped(folder, ids::FILE)?;
         if map.as_ref().len() as u64 != u64::from(count) * 8 {
             return Err(PackError::damaged("`rows.ids` has the wrong length"));
@@ -78,9 +94,20 @@ struct Whole {
 #[derive(Default)]
 struct State {
     is_opening: bool,
-    /// How often it could not be obtained, and why the last time.
+    /// How often it could not be obtained, and when and why the last time.
     failures: u64,
-    why: Option<(Kind, String)>,
+    why: Option<(Instant, Kind, String)>,
+}
+
+impl State {
+    /// The error of the last time.
+    fn failed(&self) -> Error {
+        let (kind, why) = self
+            .why
+            .as_ref()
+            .map_or((Kind::Broken, String::new()), |(_, kind, why)| (*kind, why.clone()));
+        Error::new(kind, why)
+    }
 }
 
 impl Remote {
@@ -98,17 +125,21 @@ impl Remote {
     ///
     /// # Errors
     /// Errors of the folder and the disk; errors of obtaining the whole pack, which has them, if they
-    /// are not what they should be.
+    /// are not what they should be, or were waited for long enough.
     pub fn ids(&self, home: &Path) -> Result<&RowIds> {
         if let Some(ids) = self.known_ids() {
             return Ok(ids);
         }
         super::may_wait()?;
-        let _turn = self.numbers.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.numbers.turn()?;
         let wanted = self.numbers.wanted.filter(|_| !self.names.is_refused());
         let (Some(wanted), None) = (wanted, self.known_ids()) else { return self.whole()?.ids() };
         if let Ok(ids) = self.numbers.open(home, wanted) {
             return Ok(ids);
+        }
+        // Another process may have obtained the whole pack meanwhile.
+        if self.whole.shared.is_some() && pack_of(home).is_some_and(|pack| pack.exists()) {
+            return self.whole()?.ids();
         }
         match self.names.unfold_ids(home, wanted.0) {
             Ok(()) => Ok(self.numbers.open(home, wanted)?),
@@ -116,6 +147,10 @@ impl Remote {
                 self.names.refuse(&why);
                 self.whole()?.ids()
             }
+            Err(PackError::Other(error)) => match self.names.waits(error) {
+                Some(told) => Err(told),
+                None => self.whole()?.ids(),
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -146,10 +181,12 @@ impl Remote {
                 return Ok(pack);
             }
             if state.failures != failures {
-                let (kind, why) = state.why.clone().unwrap_or((Kind::Broken, String::new()));
-                return Err(Error::new(kind, why));
+                return Err(state.failed());
             }
             if !state.is_opening {
+                if state.why.as_ref().is_some_and(|why| why.0.elapsed() < AWAY_FOR_NAMES) {
+                    return Err(state.failed());
+                }
                 state.is_opening = true;
                 let (whole, is_refused) = (self.whole.clone(), self.names.is_refused());
                 let thread = std::thread::Builder::new().name("dcfs-pack".into());
@@ -173,7 +210,11 @@ impl Whole {
     /// Obtains it; `is_refused` if the names were not what they should be. Whatever happens, those who
     /// wait are told.
     fn obtain(&self, is_refused: bool) {
-        tracing::info!("the whole pack is needed");
+        let before = self.lock().why.as_ref().map(|why| why.1);
+        match before {
+            None => tracing::info!("the whole pack is needed"),
+            Some(_) => tracing::debug!("the whole pack is asked for again"),
+        }
         let open = || -> Result<Arc<Pack>> {
             let pack = (self.open)()?;
             self.check_ours(&pack)?;
@@ -186,9 +227,13 @@ impl Whole {
         match opened {
             Ok(pack) => drop(self.pack.set(pack)),
             Err(error) => {
-                tracing::warn!(%error, "no whole pack");
+                // Whoever asks is told each time; the log, once.
+                match before == Some(error.kind()) {
+                    true => tracing::debug!(%error, "no whole pack"),
+                    false => tracing::warn!(%error, "no whole pack"),
+                }
                 state.failures += 1;
-                state.why = Some((error.kind(), error.to_string()));
+                state.why = Some((Instant::now(), error.kind(), error.to_string()));
             }
         }
         self.changed.notify_all();
@@ -212,7 +257,12 @@ impl Drop for Remote {
     fn drop(&mut self) {
         self.names.close();
         if let Some(pack) = self.ready() {
-            retire(pack.folder());
+            // Whoever is the last to use it does not wait for hundreds of megabytes to be deleted.
+            let folder = pack.folder().to_path_buf();
+            let thread = thread::Builder::new().name("dcfs-retire".into());
+            if let Err(error) = thread.spawn(move || retire(&folder)) {
+                tracing::debug!(%error, "names are not removed");
+            }
         }
     }
 }
@@ -239,6 +289,12 @@ pub fn retire(folder: &Path) {
         }
         Err(error) => tracing::debug!(folder = %home.display(), %error, "names are not removed"),
     }
+}
+
+/// The folder of the pack whose names are in `home`.
+fn pack_of(home: &Path) -> Option<PathBuf> {
+    let name = home.file_name()?.to_str()?.strip_suffix(ENDING)?;
+    Some(home.with_file_name(name))
 }
 
 /// Moves what is in one folder into another, unless it is there.
@@ -283,25 +339,28 @@ pub struct Asked<'a> {
 /// The folder is away; the cache directory cannot be written to; errors of obtaining the whole pack.
 pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Result<Option<Pack>> {
     let name = shared::of_names(asked.pack);
-    if !shared.splits(asked.rows) || asked.packs.join(asked.pack).exists() || !shared.has(&name) {
+    let folder = asked.packs.join(asked.pack);
+    if !shared.splits(asked.rows) || folder.exists() || !shared.has(&name) {
         return Ok(None);
     }
     private::folder(asked.packs).map_err(PackError::from)?;
     let home = asked.packs.join(format!("{}{ENDING}", asked.pack));
     private::folder(&home).map_err(PackError::from)?;
     let whole: Arc<Opener> = whole.into();
-    let opened = pieces(shared, &name, &home).and_then(|blocks| {
+    let answered = shared.answered();
+    let opened = pieces(shared, &name, &home, asked.rows).and_then(|blocks| {
         let obtained = (whole.clone(), Some(shared.clone()));
         Ok(open_in(&home, asked.columns, asked.limits, blocks, obtained)?)
     });
-    if !matches!(opened, Err(Lost::Away(_))) {
-        shared.was_read(&name);
+    // What is in the cache directory says nothing of the folder.
+    if !matches!(opened, Err(Lost::Away(_))) && shared.answered() > answered {
+        shared.was_read(&folder);
     }
     match opened {
         Ok(pack) => Ok(Some(Pack { shared: Some(shared.clone()), ..pack })),
         Err(lost) => {
             if let Lost::Away(error) = &lost
-                && let Some(told) = shared.waits(&name, asked.rows, error)
+                && let Some(told) = shared.waits(&folder, asked.rows, error)
             {
                 return Err(told);
             }
@@ -314,13 +373,20 @@ pub fn open_shared(asked: &Asked<'_>, shared: &Shared, whole: Box<Opener>) -> Re
 }
 
 /// Fetches the small files of the bundle `name` into `home`, and returns the pieces of the large one.
-fn pieces(shared: &Shared, name: &str, home: &Path) -> Result<(u64, Box<dyn Source>), Lost> {
+fn pieces(
+    shared: &Shared,
+    name: &str,
+    home: &Path,
+    rows: u64,
+) -> Result<(u64, Box<dyn Source>), Lost> {
     let list = shared.list_in(name, home)?;
     list.keep(shared, manifest::FILE, home)?;
     list.keep(shared, TOP, home)?;
     let blocks = list.pieces(shared, BLOCKS)?;
     let ids = if list.has(IDS) { Some(list.pieces(shared, IDS)?) } else { None };
-    Ok((blocks.length(), Box::new(There { blocks, ids })))
+    let of =
+        Of { shared: shared.clone(), pack: pack_of(home), rows, is_well: AtomicBool::default() };
+    Ok((blocks.length(), Box::new(There { blocks, ids, of })))
 }
 
 /// Opens the names in the folder `home`, with blocks of a source of so many bytes. The last argument
@@ -383,6 +449,28 @@ struct Here(File, PathBuf);
 struct There {
     blocks: Pieces,
     ids: Option<Pieces>,
+    of: Of,
+}
+
+/// The version that shared files are of.
+struct Of {
+    shared: Shared,
+    /// The folder of its pack.
+    pack: Option<PathBuf>,
+    rows: u64,
+    /// Whether the last question was answered.
+    is_well: AtomicBool,
+}
+
+impl Of {
+    /// A question was answered: if that is news, an outage ends.
+    fn was_read(&self) {
+        if let Some(pack) = &self.pack
+            && !self.is_well.swap(true, Ordering::Relaxed)
+        {
+            self.shared.was_read(pack);
+        }
+    }
 }
 
 impl Source for Here {
@@ -397,6 +485,10 @@ impl Source for Here {
         each(&fs::read(&self.1).map_err(PackError::read(&self.1))?)
     }
 
+    fn waits(&self, error: Error) -> Option<Error> {
+        Some(error)
+    }
+
     fn refuse(&self, why: &str) {
         tracing::warn!(why, "names cannot be used");
     }
@@ -404,12 +496,22 @@ impl Source for Here {
 
 impl Source for There {
     fn read(&self, at: u64, length: u64) -> Result<Vec<u8>> {
-        self.blocks.range(at, length)
+        self.blocks.range(at, length).inspect(|_| self.of.was_read())
     }
 
     fn ids(&self, each: &mut dyn FnMut(&[u8]) -> Result<(), PackError>) -> Result<(), PackError> {
         let none = || PackError::damaged("no ids are shared with its names");
-        self.ids.as_ref().ok_or_else(none)?.each(each)
+        self.ids.as_ref().ok_or_else(none)?.each(each)?;
+        self.of.was_read();
+        Ok(())
+    }
+
+    fn waits(&self, error: Error) -> Option<Error> {
+        self.of.is_well.store(false, Ordering::Relaxed);
+        match &self.of.pack {
+            Some(pack) => self.of.shared.waits(pack, self.of.rows, &error),
+            None => Some(error),
+        }
     }
 
     fn refuse(&self, why: &str) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use dcfs_disk::regular;
 use serde::{Deserialize, Serialize};
@@ -158,17 +159,22 @@ impl Shared {
         };
         let files = bundle.files.iter().map(|part| Ok((part, create(into, part)?)));
         let files: Vec<(&Part, File)> = files.collect::<Result<_, PackError>>()?;
-        Ok(self.fetch_all(&files).map(|()| true))
+        Ok(self.fetch_all(&digest, pause, &files).map(|()| true))
     }
 
     /// Fetches every piece, several at a time, and stops at the first error.
-    fn fetch_all(&self, files: &[(&Part, File)]) -> Result<(), Lost> {
+    fn fetch_all(
+        &self,
+        list: &Digest,
+        pause: Duration,
+        files: &[(&Part, File)],
+    ) -> Result<(), Lost> {
         let pieces: Vec<Piece<'_>> =
             files.iter().flat_map(|(part, file)| pieces(part, file)).collect();
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let work = || {
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.fetch_piece(piece) {
+                if let Err(error) = self.fetch_piece(list, pause, piece) {
                     next.store(pieces.len(), Ordering::Relaxed);
                     failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
                 }
@@ -184,8 +190,8 @@ impl Shared {
         failed.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
     }
 
-    fn fetch_piece(&self, piece: &Piece<'_>) -> Result<(), Lost> {
-        let bytes = self.get_after(AWAY, &piece.digest, piece.length)?;
+    fn fetch_piece(&self, list: &Digest, pause: Duration, piece: &Piece<'_>) -> Result<(), Lost> {
+        let bytes = self.get_piece(pause, list, &piece.digest, piece.length)?;
         if bytes.len() as u64 != piece.length {
             return Err(Error::new(Kind::Broken, "a shared piece has the wrong length").into());
         }

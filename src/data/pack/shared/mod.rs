@@ -7,27 +7,29 @@
 //! 3. One host builds while others wait, by a [`lease`]. If two build anyway, no harm is done.
 //! 4. Small objects of stores may be shared too, sealed with a secret of the catalog ([`small`]).
 //! 5. Readers need only `GET` and write nothing into the catalog. If the folder does not answer, a
-//!    host continues on its own.
+//!    host continues on its own: at once, or after a while for a large version ([`Shared::waits`]).
 
+mod away;
 mod bundle;
 mod lease;
 mod parts;
 mod small;
 mod sweep;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use self::away::Outage;
 use super::error::PackError;
 use super::output::Sums;
 use crate::catalog::{Catalog, Digest, VersionInfo, Writer};
+use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Objects;
 
@@ -72,7 +74,7 @@ fn is_plain(name: &str) -> bool {
 /// How long a folder that did not answer is left alone: by those who can do without it, and by those who
 /// wait for it.
 const AWAY: Duration = Duration::from_secs(30);
-const AWAY_FOR_NAMES: Duration = Duration::from_secs(1);
+pub(super) const AWAY_FOR_NAMES: Duration = Duration::from_secs(1);
 
 /// How long to wait for a pack without rows that another host builds or has built, and how much longer per
 /// row: waiting longer than building would take gains nothing.
@@ -137,8 +139,8 @@ pub struct Tier {
     /// When it last failed to answer, and why; and when that was last logged.
     away: Mutex<Option<(Instant, String)>>,
     logged: Mutex<Option<Instant>>,
-    /// Since when the names of large versions cannot be read.
-    unread: Mutex<HashMap<String, Instant>>,
+    /// When it last answered.
+    answered: Mutex<Option<SystemTime>>,
     /// Whether a write was refused.
     is_closed: AtomicBool,
     /// Whether the catalog can store digests; determined once.
@@ -196,7 +198,7 @@ impl Tier {
             rules,
             away: Mutex::default(),
             logged: Mutex::default(),
-            unread: Mutex::default(),
+            answered: Mutex::default(),
             is_closed: AtomicBool::new(false),
             takes_digests: OnceLock::new(),
             counts: Counts::default(),
@@ -276,7 +278,10 @@ impl Tier {
         let answer = question(&*self.objects);
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         match &answer {
-            Ok(_) => *away = None,
+            Ok(_) => {
+                *away = None;
+                self.note_answer();
+            }
             // It answers, though with an error.
             Err(error) if matches!(error.kind(), Kind::Denied | Kind::NoSpace | Kind::Stale) => {}
             Err(error) => {
@@ -287,6 +292,16 @@ impl Tier {
         answer
     }
 
+    /// The folder answered just now.
+    fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+    }
+
+    /// When it last answered.
+    fn answered(&self) -> Option<SystemTime> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says that the folder does not answer, unless that was said just now.
     fn log_away(&self, error: &Error) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,7 +309,7 @@ impl Tier {
             *logged = Some(Instant::now());
             tracing::warn!(
                 prefix = self.objects.place(), %error,
-                "the shared folder does not answer; this host continues on its own"
+                "the shared folder does not answer"
             );
         }
     }
@@ -386,50 +401,60 @@ impl Shared {
     fn get_after(&self, pause: Duration, digest: &Digest, most: u64) -> Result<Vec<u8>, Lost> {
         let key = self.key(digest);
         let found = self.tier.ask_after(pause, |objects| objects.get(&key, most));
-        let counts = &self.tier.counts;
-        let refused = |why: &str| {
-            counts.refused();
-            let place = self.tier.objects.place();
-            Lost::Unusable(Error::new(Kind::Broken, format!("`{place}/{key}` {why}")))
-        };
         let found = match found {
-            Err(error) if error.kind() == Kind::Stale => return Err(refused("is too long")),
+            Err(error) if error.kind() == Kind::Stale => {
+                return Err(self.refused(digest, "is too long"));
+            }
             found => found.map_err(Lost::Away)?,
         };
-        let Some(seen) = found else { return Err(refused("is gone")) };
+        let Some(seen) = found else { return Err(self.refused(digest, "is gone")) };
         if Digest::from(Sha256::digest(&seen.bytes)) != *digest {
-            return Err(refused("is not what the catalog says"));
+            return Err(self.refused(digest, "is not what the catalog says"));
         }
-        counts.fetched(seen.bytes.len() as u64);
+        self.tier.counts.fetched(seen.bytes.len() as u64);
         Ok(seen.bytes)
     }
 
-    /// Whether to wait for a folder that has no answer about the names of a version of so many rows, or their
-    /// pack: if so, the error to tell.
+    /// Counts an object that fails verification.
+    fn refused(&self, digest: &Digest, why: &str) -> Lost {
+        self.tier.counts.refused();
+        let (place, key) = (self.tier.objects.place(), self.key(digest));
+        Lost::Unusable(Error::new(Kind::Broken, format!("`{place}/{key}` {why}")))
+    }
+
+    /// Whether to wait for a folder that has no answer about a version of so many rows: if so, the error to
+    /// tell. `pack` is the folder of its pack on this host, whether it is there or not.
     ///
     /// A fleet whose bucket is away for a minute must not begin to build hundreds of millions of rows on
     /// every host; one whose bucket is gone must not wait for ever.
-    pub fn waits(&self, name: &str, rows: u64, error: &Error) -> Option<Error> {
-        let rules = &self.tier.rules;
-        let patience = rules.patience.unwrap_or_else(|| patience(rows));
-        let mut unread = self.tier.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !unread.contains_key(name);
-        let since = unread.entry(name.to_owned()).or_insert_with(Instant::now);
-        let left = patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?;
+    pub fn waits(&self, pack: &Path, rows: u64, error: &Error) -> Option<Error> {
+        if let Err(cancelled) = cancel::check() {
+            return Some(cancelled);
+        }
+        let patience = self.tier.rules.patience.unwrap_or_else(|| patience(rows));
+        let noted = Outage::of(pack).note(patience, self.tier.answered());
+        let noted = noted.inspect_err(|error| tracing::warn!(%error, "an outage is not noted"));
+        let (age, begins) = noted.ok()?;
+        let left = patience.checked_sub(age).filter(|left| !left.is_zero())?;
         let seconds = left.as_secs_f64().ceil();
         let why = format!(
-            "the shared folder has the names of this version and cannot be read: {error}; whoever asks again asks it again, \
-             and in {seconds} s this host builds the whole pack (`patience` in `[shared]`)"
+            "this version is read from the shared folder, which cannot be read: {error}; the next access retries, \
+             and after {seconds} s it builds the whole pack here (`patience` in `[shared]`)"
         );
-        if is_new {
-            tracing::warn!(name, why);
+        if begins {
+            tracing::warn!(pack = %pack.display(), "{why}");
         }
         Some(Error::new(error.kind(), why))
     }
 
-    /// The folder answered about these names.
-    pub fn was_read(&self, name: &str) {
-        self.tier.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// The folder answered about the version whose pack is in this folder, or would be.
+    pub fn was_read(&self, pack: &Path) {
+        Outage::of(pack).end();
+    }
+
+    /// When the folder last answered anything.
+    pub fn answered(&self) -> Option<SystemTime> {
+        self.tier.answered()
     }
 
     /// Checks that a digest can be stored: without one nobody would trust the object.

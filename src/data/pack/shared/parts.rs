@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dcfs_disk::regular;
 use sha2::{Digest as _, Sha256};
@@ -52,12 +53,29 @@ impl Shared {
     /// leaves it alone for half a minute: who reads ranges cannot, and has an interval of its own.
     fn range(&self, digest: &Digest, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
         let found = self.tier.objects.get_range(&self.key(digest), at..at + length)?;
+        self.tier.note_answer();
         if let Some(bytes) = &found {
             let counts = &self.tier.counts;
             counts.fetched.fetch_add(1, Ordering::Relaxed);
             counts.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(found)
+    }
+
+    /// As [`Self::get_after`], of a piece that a list names: one that is denied while the list can be read is gone.
+    pub(super) fn get_piece(
+        &self,
+        pause: Duration,
+        list: &Digest,
+        piece: &Digest,
+        length: u64,
+    ) -> Result<Vec<u8>, Lost> {
+        match self.get_after(pause, piece, length) {
+            Err(Lost::Away(error)) if error.kind() == Kind::Denied && self.can_read(list) => {
+                Err(self.refused(piece, "is gone"))
+            }
+            found => found,
+        }
     }
 
     /// Whether an object can be read: then one that is denied is only missing, because without
@@ -90,7 +108,7 @@ impl List {
         }
         let mut bytes = Vec::new();
         for (digest, length) in part.pieces() {
-            bytes.extend(shared.get_after(AWAY_FOR_NAMES, digest, length)?);
+            bytes.extend(shared.get_piece(AWAY_FOR_NAMES, &self.digest, digest, length)?);
         }
         Ok(replace(&path, &bytes)?)
     }
@@ -161,7 +179,7 @@ impl Pieces {
     ) -> Result<(), PackError> {
         for digest in &self.digests {
             cancel::check().map_err(PackError::Other)?;
-            let bytes = self.shared.get_after(AWAY_FOR_NAMES, digest, PIECE);
+            let bytes = self.shared.get_piece(AWAY_FOR_NAMES, &self.list, digest, PIECE);
             each(&bytes.map_err(|lost| match lost {
                 Lost::Away(error) => PackError::Other(error),
                 Lost::Unusable(error) => PackError::damaged(error.to_string()),
