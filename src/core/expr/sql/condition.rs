@@ -1,4 +1,4 @@
-//! Conditions: true, false or NULL exactly as here.
+//! Conditions: true for exactly the same rows as here; below `not`, NULL for the same rows too.
 
 use super::value::ZERO;
 use super::{Class, Writer};
@@ -88,12 +88,12 @@ impl Writer<'_> {
             return None;
         }
         let before = self.parameters.len();
-        let sides = self.stored_float(a).and_then(|a| Some((a, self.stored_float(b)?)));
+        let zero = if comparison == Comparison::Equal { ZERO } else { "" };
+        let sides = self.stored_float(a, zero).and_then(|a| Some((a, self.stored_float(b, zero)?)));
         if sides.is_none() {
             self.parameters.truncate(before);
         }
-        let zero = if comparison == Comparison::Equal { ZERO } else { "" };
-        sides.map(|(a, b)| (format!("{a}{zero}"), b))
+        sides
     }
 
     fn is_in(&mut self, of: &Expr, items: &[Expr], exact: Exact) -> Option<String> {

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_means_the_same_is_sent_with_its_values_apart() {
-        let cases: [(&str, &str, &[&str]); 18] = [
+        let cases: [(&str, &str, &[&str]); 19] = [
             ("n > 4", "(`n` > {p0:Int64})", &["4"]),
             ("n in (1, null)", "((`n` = {p0:Int64}) OR NULL)", &["1"]),
             ("s = \"'; DROP TABLE x\"", "(`s` = {p0:String})", &["'; DROP TABLE x"]),
@@ -207,6 +207,11 @@ mod tests {
             (
                 "f = 0.5",
                 "(`f` + toFloat64(0) = reinterpretAsFloat64({p0:UInt64}))",
+                &["4602678819172646912"],
+            ),
+            (
+                "0.5 = f",
+                "(reinterpretAsFloat64({p0:UInt64}) = `f` + toFloat64(0))",
                 &["4602678819172646912"],
             ),
             // NaN is greater than nothing, so a negation would be true.

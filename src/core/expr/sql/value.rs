@@ -224,8 +224,8 @@ impl Writer<'_> {
         })
     }
 
-    /// A float as it is stored, which may be NaN, or a literal as a float; `None` for anything else.
-    pub(super) fn stored_float(&mut self, expr: &Expr) -> Option<String> {
+    /// A float as it is stored, which may be NaN, with `zero` behind it, or a literal as a float; `None` for anything else.
+    pub(super) fn stored_float(&mut self, expr: &Expr, zero: &str) -> Option<String> {
         let literal = |value: &Value| match value {
             Value::Int(n) if n.unsigned_abs() <= EXACT => Some(*n as f64),
             Value::Real(x) => Some(*x),
@@ -233,7 +233,7 @@ impl Writer<'_> {
         };
         let value = match expr {
             Expr::Column(column) if column.value == ValueType::Float => {
-                return float((self.columns)(column)?);
+                return Some(float((self.columns)(column)?)? + zero);
             }
             Expr::Value(value) => literal(value)?,
             Expr::Minus(of) => match &**of {
