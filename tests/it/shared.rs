@@ -2,7 +2,7 @@
 //! stranger may write.
 
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,13 +13,13 @@ use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
-use dcfs_data::pack::{Limits, Node, Pack, Packs, names};
+use dcfs_data::pack::{names, Limits, Node, Pack, Packs};
 use dcfs_data::query::{Queries, Version};
 use dcfs_store::Config;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::support::catalog::{CatalogBuilder, file, row};
+use crate::support::catalog::{file, row, CatalogBuilder};
 use crate::support::http::{Reply, Request, Server, Then};
 
 /// How long hosts wait for a dead one.
@@ -67,6 +67,12 @@ impl Home {
         self.dir.path().join("shared")
     }
 
+    fn folder(&self) -> Arc<dyn Objects> {
+        let prefix = format!("file://{}", self.shared().display());
+        let config = Config::new(Duration::from_secs(5));
+        dcfs_store::shared::open(&config, &prefix).expect("a folder")
+    }
+
     /// Every shared object, in order.
     fn objects(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -107,11 +113,8 @@ impl Host {
     fn patient(home: &Home, may_write: bool, split: u64, patience: Option<Duration>) -> Self {
         let catalog = Arc::new(Catalog::open(home.builder.path()).expect("a catalog"));
         let of = catalog.versions().expect("versions").remove(0);
-        let prefix = format!("file://{}", home.shared().display());
-        let config = Config::new(Duration::from_secs(5));
-        let objects = dcfs_store::shared::open(&config, &prefix).expect("a folder");
         let rules = Rules { may_write, lease: LEASE, split, patience };
-        let tier = Tier::new(objects, catalog.clone(), rules);
+        let tier = Tier::new(home.folder(), catalog.clone(), rules);
         let cache = tempfile::tempdir().expect("a folder");
         let tier_of = Some(tier.clone());
         let folder = cache.path().join("cache");
@@ -687,6 +690,72 @@ fn only_what_nobody_needs_is_swept() {
     assert_eq!((swept.stays.objects, home.objects()), (0, vec![]), "a version that is removed");
 }
 
+/// A folder in which one object cannot be removed.
+struct Stuck {
+    folder: Arc<dyn Objects>,
+    key: String,
+}
+
+impl Objects for Stuck {
+    fn place(&self) -> &str {
+        self.folder.place()
+    }
+
+    fn get(&self, key: &str, most: u64) -> Result<Option<Seen>, Error> {
+        self.folder.get(key, most)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, Error> {
+        self.folder.get_range(key, range)
+    }
+
+    fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        self.folder.put(key, bytes)
+    }
+
+    fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool, Error> {
+        self.folder.create(key, bytes)
+    }
+
+    fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool, Error> {
+        self.folder.replace(key, bytes, seen)
+    }
+
+    fn remove(&self, key: &str) -> Result<(), Error> {
+        match key == self.key {
+            true => Err(Error::new(Kind::Denied, "not this".to_owned())),
+            false => self.folder.remove(key),
+        }
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, Error> {
+        self.folder.list(folder)
+    }
+}
+
+#[test]
+fn digests_stay_until_all_objects_of_a_removed_version_are_gone() {
+    let home = Home::new(300);
+    let host = Host::new(&home, true);
+    host.share();
+    let objects = home.objects();
+    let key = objects[0].strip_prefix(home.shared()).expect("below").display().to_string();
+    home.builder.remove(host.of.id.key());
+    let rules = Rules { may_write: false, lease: LEASE, split: u64::MAX, patience: None };
+    let stuck = Arc::new(Stuck { folder: home.folder(), key });
+    let tier = Tier::new(stuck, host.catalog.clone(), rules);
+    let day = Duration::from_secs(86_400);
+    let swept = shared::sweep(&tier, day, false, &|_| {}).expect("swept");
+    assert_eq!((swept.removed.objects, swept.failed.objects), (objects.len() as u64 - 1, 1));
+    assert_eq!(swept.error.map(|error| error.to_string()).as_deref(), Some("not this"));
+    assert_eq!(home.objects(), objects[..1]);
+    assert!(!host.catalog.all_shared().expect("digests").is_empty(), "so it is not unknown");
+    let swept = shared::sweep(&host.tier, day, false, &|_| {}).expect("swept");
+    assert_eq!((swept.removed.objects, swept.failed.objects), (1, 0));
+    assert!(swept.error.is_none() && home.objects().is_empty());
+    assert_eq!(host.catalog.all_shared().expect("digests"), []);
+}
+
 /// The keys of a request to remove objects.
 fn asked(request: &Request) -> Vec<String> {
     let body = String::from_utf8(request.body.clone()).expect("a text");
@@ -761,6 +830,46 @@ fn a_bucket_that_refuses_removals_keeps_all() {
     assert_eq!((gone, requests), (Vec::new(), 4));
     let error = done.expect_err("denied");
     assert!(error.contains("AccessDenied"), "{error}");
+}
+
+#[test]
+fn an_object_that_makes_a_request_invalid_keeps_no_other() {
+    let is_bad = |key: &String| key.ends_with("/7");
+    let (gone, done, requests) =
+        removed(move |request, _| match asked(request).iter().any(is_bad) {
+            true => Reply::refusal(400, "MalformedXML"),
+            false => removes(request, |_, _| false),
+        });
+    assert!(gone.into_iter().eq((0..1000).filter(|at| *at != 7)));
+    let error = done.expect_err("one is there");
+    assert!(error.contains("MalformedXML"), "{error}");
+    assert_eq!(requests, 4 + 256, "each of its request was tried by itself");
+}
+
+#[test]
+fn a_bucket_that_denies_each_object_is_not_asked_about_every_one() {
+    let (gone, done, requests) = removed(|request, _| {
+        let reply = removes(request, |_, _| true);
+        let body = String::from_utf8(reply.body).expect("a text").replace("Denied", "AccessDenied");
+        Reply { body: body.into_bytes(), ..reply }
+    });
+    assert_eq!((gone, requests), (Vec::new(), 8));
+    assert!(done.expect_err("denied").contains("AccessDenied"));
+}
+
+#[test]
+fn an_answer_about_another_object_concerns_its_request_alone() {
+    let (gone, done, _) = removed(|request, _| match asked(request)[0].ends_with("/256") {
+        true => {
+            let other =
+                "<Error><Key>dcfs/other</Key><Code>Denied</Code><Message>no</Message></Error>";
+            let body = format!("<DeleteResult>{other}</DeleteResult>").into_bytes();
+            Reply { status: 200, headers: Vec::new(), body, then: Then::Keep }
+        }
+        false => removes(request, |_, _| false),
+    });
+    assert!(gone.into_iter().eq((0..256).chain(512..1000)));
+    assert!(done.is_err());
 }
 
 /// A change to an object by a stranger, or by a bad disk.

@@ -464,6 +464,26 @@ def test_what_nobody_needs_is_removed(team, tmp_path):
     assert team.keys() == ["dcfs/v1/abc/left", "elsewhere"]
 
 
+def test_what_cannot_be_removed_is_counted(team):
+    """`gc` removes the others, says how many are left, and fails."""
+    host = team.host("first")
+    for name in ["a", "b", "c"]:
+        team.s3.put(team.bucket, f"dcfs/v1/abc/{name}", b"of another catalog")
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": f"arn:aws:s3:::{team.bucket}/dcfs/v1/abc/b"}
+    team.s3.client.put_bucket_policy(Bucket=team.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    time.sleep(2)
+    sweep = ["cache", "shared", "gc", "--unknown", "--older-than", "1s", "--catalog", team.catalog]
+    told = host.run(*sweep)
+    assert told.returncode != 0 and "Access Denied" in told.stderr, told
+    assert told.stdout.startswith("removed 2 objects, ") and "; 1 object could not be removed; " in told.stdout, told
+    assert team.keys() == ["dcfs/v1/abc/b"]
+    told = host.run(*sweep, "--json")
+    swept = json.loads(told.stdout)
+    assert told.returncode != 0 and (swept["removed"]["objects"], swept["failed"]["objects"]) == (0, 1)
+    team.s3.client.delete_bucket_policy(Bucket=team.bucket)
+    assert json.loads(host.ok(*sweep, "--json"))["failed"]["objects"] == 0 and team.keys() == []
+
+
 def test_settings_that_make_no_sense_are_told(team, tmp_path):
     for prefix in ["s3://", "ftp://x/y", "https://example.org/x", "file://relative/x"]:
         host = team.host("wrong", prefix=prefix)

@@ -176,6 +176,7 @@ fn say(
         true => out.json(&swept)?,
         false => lines(&swept, out)?,
     }
+    out.flush()?;
     error.map_or(Ok(()), Err)
 }
 

@@ -3,6 +3,7 @@
 //! Requests run on a thread of their own: callers may be in a task, between tasks, or without a runtime.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
@@ -23,6 +24,7 @@ use crate::cloud::fault::{self, Asked};
 use crate::cloud::wire::Notes;
 use crate::error::Error;
 use crate::key;
+use crate::refusal::Refusal;
 use dcfs_core::error::Result;
 use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_core::time::Timestamp;
@@ -88,6 +90,25 @@ struct Removed {
     gone: Vec<bool>,
     /// Why the first of them is not.
     error: Option<Error>,
+}
+
+/// Why there is no answer.
+struct Fault {
+    error: Error,
+    /// It is about the objects that were asked for: others may be answered.
+    is_theirs: bool,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { is_theirs: matches!(error, Error::Unaskable { .. }), error }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        fault.error
+    }
 }
 
 impl<B: Bucket> Folder<B> {
@@ -184,25 +205,32 @@ impl<B: Bucket> Inner<B> {
         }
     }
 
-    /// Removes some objects together. Those that fail are tried again by themselves, until one fails again.
+    /// Removes some objects together. Those that fail are tried again by themselves, unless no other would do better.
     async fn remove_some(&self, at: usize, keys: &[String]) -> Removed {
         let mut gone = match self.remove_together(keys).await {
             Ok(gone) => gone,
-            Err(error) => return Removed { at, gone: vec![false; keys.len()], error: Some(error) },
+            Err(Fault { is_theirs: true, .. }) => vec![false; keys.len()],
+            Err(Fault { error, .. }) => {
+                return Removed { at, gone: vec![false; keys.len()], error: Some(error) };
+            }
         };
-        let mut error = None;
+        let mut first = None;
         for (key, gone) in keys.iter().zip(&mut gone).filter(|(_, gone)| !**gone) {
-            error = self.remove(key).await.err();
-            *gone = error.is_none();
-            if error.is_some() {
-                break;
+            match self.remove(key).await {
+                Ok(()) => *gone = true,
+                Err(Fault { error, is_theirs }) => {
+                    first.get_or_insert(error);
+                    if !is_theirs {
+                        break;
+                    }
+                }
             }
         }
-        Removed { at, gone, error }
+        Removed { at, gone, error: first }
     }
 
     /// Whether each of some objects is gone, after a request to remove all of them.
-    async fn remove_together(&self, keys: &[String]) -> Result<Vec<bool>, Error> {
+    async fn remove_together(&self, keys: &[String]) -> Result<Vec<bool>, Fault> {
         let path = |key: &String| self.path(key, &format!("{}/{key}", self.place));
         let paths = keys.iter().map(path).collect::<Result<Vec<Path>, Error>>()?;
         let first = keys.first().map_or("", String::as_str);
@@ -213,7 +241,7 @@ impl<B: Bucket> Inner<B> {
         .await
     }
 
-    async fn remove(&self, key: &str) -> Result<(), Error> {
+    async fn remove(&self, key: &str) -> Result<(), Fault> {
         let came = Came::default();
         self.ask(key, PATIENCE, &came, |store, path, _| delete(store, path).boxed()).await
     }
@@ -230,7 +258,7 @@ impl<B: Bucket> Inner<B> {
             &'a Path,
             Notes,
         ) -> BoxFuture<'a, Result<T, StoreError>>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Fault> {
         let place = format!("{}/{key}", self.place);
         let path = self.path(key, &place)?;
         let mut budget = Budget::new(self.timeout.min(patience));
@@ -251,7 +279,7 @@ impl<B: Bucket> Inner<B> {
                 match answer {
                     Some(answer) => break answer,
                     None if came.take() => budget = Budget::new(self.timeout.min(PART)),
-                    None => return Err(budget.over(&place)),
+                    None => return Err(budget.over(&place).into()),
                 }
             };
             let error = match answer {
@@ -275,9 +303,25 @@ impl<B: Bucket> Inner<B> {
             let meaning = fault::meaning(&asked, &error);
             match fault::may_pass(&error) {
                 true => budget.again(Passing::new(meaning)).await?,
-                false => return Err(meaning),
+                false => {
+                    let is_theirs = is_theirs(refusal.as_ref(), &meaning);
+                    return Err(Fault { error: meaning, is_theirs });
+                }
             }
         }
+    }
+}
+
+/// Whether a permanent failure is about the objects that were asked for.
+fn is_theirs(refusal: Option<&Refusal>, meaning: &Error) -> bool {
+    match (refusal, meaning) {
+        (Some(refusal), Error::Failed { .. }) => match refusal.status {
+            status @ 400 => !fault::is_region(status, &refusal.code),
+            status => matches!(status, 409 | 412),
+        },
+        // S3 answers so for each object where these credentials may remove none.
+        (None, Error::Answer { answer, .. }) => !answer.contains("AccessDenied"),
+        _ => false,
     }
 }
 
@@ -437,7 +481,7 @@ impl<B: Bucket> Objects for Folder<B> {
                     read_range(store, path, notes, range.clone(), came.clone()).boxed()
                 })
                 .await;
-            match found {
+            match found.map_err(Error::from) {
                 // A server that ignores ranges always will: a retry gains nothing.
                 Err(Error::RangeIgnored { .. }) => Ok(None),
                 found => found,
@@ -459,7 +503,7 @@ impl<B: Bucket> Objects for Folder<B> {
 
     fn remove(&self, key: &str) -> Result<()> {
         let key = key.to_owned();
-        self.wait(|inner| async move { inner.remove(&key).await })
+        self.wait(|inner| async move { Ok(inner.remove(&key).await?) })
     }
 
     fn remove_all(&self, keys: &[String], each: &mut dyn FnMut(usize, bool)) -> Result<()> {
@@ -471,8 +515,12 @@ impl<B: Bucket> Objects for Folder<B> {
             runtime.spawn(async move {
                 let (inner, send) = (&inner, &send);
                 let remove = |(at, keys): (usize, Vec<String>)| async move {
-                    // If nobody receives it, nobody waits for the others.
-                    let _ = send.send(inner.remove_some(at, &keys).await);
+                    // `object_store` panics at an answer about an object that was not asked for.
+                    let removing = AssertUnwindSafe(inner.remove_some(at, &keys)).catch_unwind();
+                    if let Ok(removed) = removing.await {
+                        // If nobody receives it, nobody waits for the others.
+                        let _ = send.send(removed);
+                    }
                 };
                 stream::iter(chunks).for_each_concurrent(AT_ONCE, remove).await;
             });
@@ -498,11 +546,12 @@ impl<B: Bucket> Objects for Folder<B> {
             // The prefix is literally part of the keys: its path is exact.
             let start = inner.prefix.len() + usize::from(!inner.prefix.is_empty());
             let came = Came::default();
-            inner
+            let found = inner
                 .ask(&folder, PATIENCE, &came, |store, path, _| {
                     listed(store, path, start, came.clone()).boxed()
                 })
-                .await
+                .await?;
+            Ok(found)
         })
     }
 }

@@ -186,9 +186,9 @@ pub fn sweep(
         }
         if swept.remove(tier, &useless, each)
             && !is_shown
-            && let Some(each) = shared.first()
+            && let Some(digest) = shared.first()
         {
-            Writer::open(tier.catalog.path())?.unshare(&each.uuid)?;
+            Writer::open(tier.catalog.path())?.unshare(&digest.uuid)?;
         }
     }
     Ok(swept)
