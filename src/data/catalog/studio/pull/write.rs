@@ -108,6 +108,7 @@ impl Pull<'_> {
             })?;
         }
         stage.keep(part::borrowed(&batch.rows)).map_err(Error::Caller)?;
+        self.progress.add(batch.rows.len() as u64);
         if let Some(wanted) = self.of.rows.filter(|wanted| *wanted != came) {
             return Err(StudioError::Rows { of: self.of.to_string(), came, wanted }.into());
         }
