@@ -35,6 +35,21 @@ VALUES = {
     },
 }
 
+REFUSED = {
+    "shared.warm needs shared.prefix": {"shared": {"warm": [{"dataset": "pets"}]}},
+    "config has a table [shared]": {"config": '[shared]\nprefix = "s3://a/b"\n', "shared": {"prefix": "s3://team-cache/dcfs"}},
+}
+"""Values that no chart can be made of, by what it says then."""
+
+
+def refused(loaded, values):
+    """What is said of values."""
+    try:
+        loaded.render(values, name="release", namespace="default", is_install=True)
+    except Exception as error:
+        return str(error)
+    return "nothing"
+
 
 def main(chart, folder):
     loaded = helm_python.Chart.load(chart)
@@ -45,7 +60,11 @@ def main(chart, folder):
         rendered = loaded.render(values, name="release", namespace="default", is_install=True)
         parts = [text for _, text in sorted(rendered.items()) if text.strip()]
         assert parts, f"{name}: nothing is rendered"
+        assert "emptyDir" not in "".join(parts), f"{name}: everybody may write into one, and such a cache is refused"
         Path(folder, f"{name}.yaml").write_text("\n---\n".join(parts))
+    for why, values in REFUSED.items():
+        said = refused(loaded, values)
+        assert why in said, f"{values}: {said}"
 
 
 main(*sys.argv[1:])

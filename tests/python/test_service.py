@@ -200,15 +200,34 @@ def containers(found):
     return here + [container for one in found.values() for container in containers(one)]
 
 
+def caches(found):
+    """The volumes anywhere in a manifest that are a cache."""
+    if isinstance(found, list):
+        return [volume for one in found for volume in caches(one)]
+    if not isinstance(found, dict):
+        return []
+    mounted = {mount["name"] for container in containers(found) for mount in container["volumeMounts"] if mount["mountPath"] == "/var/cache/dcfs"}
+    here = [volume for volume in found.get("volumes", []) if volume["name"] in mounted]
+    return here + [volume for one in found.values() for volume in caches(one)]
+
+
 def test_manifests_say_what_the_program_takes(tmp_path):
-    """Flags and settings; schemas of Kubernetes are checked with the packages."""
+    """Flags, settings and caches; schemas of Kubernetes are checked with the packages, and the chart."""
     dcfs, commands = mounts.Dcfs(tmp_path / "home"), set()
     for container in containers(documents()):
         words = container["args"]
-        own = words[: words.index("--")] if "--" in words else words
-        result = dcfs.run(*own, "--help")
-        assert result.returncode == 0, (words, result.stderr)
+        own, flags = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+        for asked in [own, ["mount", *flags]]:
+            result = dcfs.run(*asked, "--help")
+            assert result.returncode == 0, (asked, result.stderr)
         commands.add(own[0])
     assert commands == {"mount", "warm", "cache", "csi"}
+    # A cache that everybody may write into is refused, and an emptyDir is one.
+    assert {volume["hostPath"]["path"] for volume in caches(documents())} == {"/var/cache/dcfs"}
     settings = [text for one in documents() if one["kind"] == "ConfigMap" for text in one["data"].values()]
     assert [tomllib.loads(text)["shared"]["prefix"] for text in settings] == ["s3://team-cache/dcfs"]
+    for text in settings:
+        config = tmp_path / "config.toml"
+        config.write_text(text)
+        checks = dcfs.run("doctor", f"--config={config}").stdout
+        assert f"ok       settings: {config} with" in checks, checks
