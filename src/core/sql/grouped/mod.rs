@@ -111,10 +111,14 @@ impl Clauses {
             return Err("it lists columns by `*`");
         }
         let tokens = &scan.tokens;
-        if tokens.iter().any(|token| token.is("over") || token.is("window") || token.is("filter")) {
+        // A word behind a dot is the name of a column.
+        let is = |at: usize, word: &str| {
+            let is_part = at > 0 && tokens[at - 1].is_sign(".");
+            !is_part && tokens.get(at).is_some_and(|token| token.is(word))
+        };
+        if (0..tokens.len()).any(|at| is(at, "over") || is(at, "window") || is(at, "filter")) {
             return Err("it has a window or FILTER");
         }
-        let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
         let is_distinct = is(1, "distinct");
         let is_odd = |at: usize| {
             let is_counted = at > 2 && tokens[at - 1].is_sign("(") && is(at - 2, "count");
@@ -130,7 +134,7 @@ impl Clauses {
             depth -= usize::from(token.is_sign(")"));
             let word = ["from", "where", "group", "having", "order", "limit"]
                 .into_iter()
-                .find(|word| token.is(word));
+                .find(|word| is(at, word));
             if let Some(word) = word.filter(|_| depth == 0) {
                 marks.push((word, at));
             }

@@ -5,8 +5,9 @@ use super::*;
 use crate::schema::Schema;
 
 fn schema() -> Schema {
-    let table = ["file__source", "file__path", "info__width", "label", "day", "tags"];
-    let features = r#"{"file": "File@v1", "info": "Image@v1", "label": "str", "day": "datetime", "tags": "list[str]"}"#;
+    let table =
+        ["file__source", "file__path", "info__width", "label", "day", "tags", "group", "over"];
+    let features = r#"{"file": "File@v1", "info": "Image@v1", "label": "str", "day": "datetime", "tags": "list[str]", "group": "bool", "over": "int"}"#;
     let table: Vec<_> = table.iter().map(|name| ((*name).to_owned(), String::new())).collect();
     Schema::parse(features, "{}", &table).expect("a schema")
 }
@@ -36,6 +37,11 @@ fn recognises_groups() {
             "select max(day) from pets",
             r#"select "dcfs groups".a0 AS "max(day)" from "dcfs groups" "#,
             None,
+        ),
+        (
+            "select a.label, max(a.over) n from pets a where a.group = 1 group by a.label",
+            r#"select "dcfs groups".k0 AS "label", "dcfs groups".a0 AS "n" from "dcfs groups" "#,
+            Some("`group` = 1"),
         ),
     ];
     for (text, sql, filter) in cases {
