@@ -257,7 +257,8 @@ def grouped(rng):
     folds += [fold(rng) for _ in range(rng.choice([0, 1, 2, 3]))]
     where = f" {rng.choice(['and', 'or'])} ".join(condition(rng) for _ in range(rng.choice([0, 1, 1, 2])))
     group = f" group by {', '.join(keys)}" if keys else ""
-    having = f" having {folds[0]} > 1" if folds and keys and rng.random() < 0.2 else ""
+    # Columns convert what they are compared with, also as keys of groups.
+    having = " having " + rng.choice([f"{folds[0]} > 1", f"{keys[0]} = 4", f"{keys[0]} <> '4'"]) if folds and keys and rng.random() < 0.3 else ""
     text = f"select {', '.join([*keys, *folds])} from {rng.choice(TABLES)}{where and f' where {where}'}{group}{having}"
     return text + ordered(rng, keys)
 

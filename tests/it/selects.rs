@@ -180,13 +180,20 @@ fn grouped(draw: &mut Draw) -> (String, bool) {
         return distinct(draw);
     }
     let keys = draw.some(&KEYS, 3);
-    let mut text = format!("select {} from a", [keys.clone(), folds(draw, "")].concat().join(", "));
+    let mut items = [keys.clone(), folds(draw, "")].concat();
+    // Columns convert what they are compared with, also as keys of groups.
+    let converts = (!keys.is_empty() && draw.is(3))
+        .then(|| format!("{} = {}", keys[0], draw.of(&["'7'", "'1'", "'0.5'", "7", "0"])));
+    items.extend(converts.clone());
+    let mut text = format!("select {} from a", items.join(", "));
     if draw.is(2) {
         text += &format!(" where {}", condition(draw, ""));
     }
     if !keys.is_empty() {
         text += &format!(" group by {}", keys.join(", "));
-        if draw.is(3) {
+        if let (Some(converts), true) = (converts, draw.is(3)) {
+            text += &format!(" having {converts}");
+        } else if draw.is(3) {
             text += draw.of(&[
                 " having count(*) > 3",
                 " having max(n) > 0",

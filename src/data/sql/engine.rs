@@ -14,7 +14,7 @@ use rusqlite::vtab::Module;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement as Prepared};
 use serde_json::Value as Json;
 
-use super::table::{Table, TableColumns};
+use super::table::{Table, TableColumns, declared};
 use super::{aggregates, functions};
 use crate::catalog::Budget;
 use dcfs_core::cancel;
@@ -188,8 +188,6 @@ impl Engine {
     /// # Errors
     /// Errors of SQLite.
     pub fn plain(&self, number: usize, known: &Known, rows: Vec<Vec<Json>>) -> Result<()> {
-        let declared =
-            |value: &ValueType| if *value == ValueType::Int { "INTEGER" } else { "TEXT" };
         let columns: Vec<String> = known
             .columns
             .iter()
@@ -210,17 +208,19 @@ impl Engine {
         made.map_err(|error: rusqlite::Error| self.unmade(&error))
     }
 
-    /// Creates the table of groups, each with `keys` keys.
+    /// Creates the table of groups, with keys of these types: they are compared like the columns that they
+    /// are of. Aggregates have no type, as in SQLite.
     ///
     /// # Errors
     /// Errors of SQLite; [`Error::TooMuchMemory`].
-    pub fn groups(&self, groups: &[Group], keys: usize, folds: usize) -> Result<()> {
-        let names: Vec<String> =
-            (0..keys).map(|k| format!("k{k}")).chain((0..folds).map(|a| format!("a{a}"))).collect();
+    pub fn groups(&self, groups: &[Group], keys: &[&ValueType], folds: usize) -> Result<()> {
+        let keys = keys.iter().enumerate().map(|(k, value)| format!("k{k} {}", declared(value)));
+        let columns: Vec<String> = keys.chain((0..folds).map(|a| format!("a{a}"))).collect();
         let name = quoted(GROUPS);
-        let places = vec!["?"; names.len()].join(", ");
+        let places = vec!["?"; columns.len()].join(", ");
         let made = (|| {
-            self.connection.execute_batch(&format!("CREATE TABLE {name}({})", names.join(", ")))?;
+            self.connection
+                .execute_batch(&format!("CREATE TABLE {name}({})", columns.join(", ")))?;
             let mut insert =
                 self.connection.prepare(&format!("INSERT INTO {name} VALUES ({places})"))?;
             self.connection.execute_batch("BEGIN")?;

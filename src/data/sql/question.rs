@@ -118,7 +118,8 @@ impl Question {
         let (engine, bound) = match (grouped, &bound.grouped) {
             (Some(groups), Ok(grouped)) => {
                 let engine = Engine::new(limits, Vec::new())?;
-                engine.groups(&groups, grouped.keys.len(), grouped.folds.len())?;
+                let keys: Vec<_> = grouped.keys.iter().map(|(_, key)| &key.value).collect();
+                engine.groups(&groups, &keys, grouped.folds.len())?;
                 (engine, &grouped.bound)
             }
             _ => {

@@ -42,6 +42,16 @@ impl std::fmt::Debug for BytesOf {
     }
 }
 
+/// The type that a column is declared with: SQLite converts what it is compared with by it.
+pub const fn declared(value: &ValueType) -> &'static str {
+    match value {
+        ValueType::Bool | ValueType::Int => "INTEGER",
+        ValueType::Float => "REAL",
+        ValueType::Bytes => "BLOB",
+        _ => "TEXT",
+    }
+}
+
 /// The columns of a version that a statement reads.
 #[derive(Debug)]
 pub struct TableColumns {
@@ -90,14 +100,8 @@ impl TableColumns {
     fn declaration(&self) -> String {
         let mut text = String::from("CREATE TABLE x(");
         for (number, column) in self.columns.iter().enumerate() {
-            let declared = match column.value {
-                ValueType::Bool | ValueType::Int => "INTEGER",
-                ValueType::Float => "REAL",
-                ValueType::Bytes => "BLOB",
-                _ => "TEXT",
-            };
             let comma = if number == 0 { "" } else { ", " };
-            let _ = write!(text, "{comma}{} {declared}", quoted(&column.name));
+            let _ = write!(text, "{comma}{} {}", quoted(&column.name), declared(&column.value));
         }
         // A table needs at least one column, even if a statement only counts rows.
         if self.columns.is_empty() {
