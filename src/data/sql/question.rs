@@ -3,7 +3,7 @@
 //!
 //! The tables about the catalog itself (`catalog.datasets` and the like) are built here too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::usage::{self, How, Usage, Use};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Group};
+use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::numbers::bytes;
 use dcfs_core::schema::{Schema, ValueType};
@@ -168,12 +169,15 @@ impl Question {
 
     /// The approximate bytes of the columns that would be fetched; `None` for a catalog in a file.
     fn fetched(&self) -> Option<u64> {
-        let versions = self.found.iter().zip(&self.bound.columns);
-        let of =
-            versions.filter_map(|(found, columns)| Some((&found.version.as_ref()?.0, columns)));
-        let bytes = of.map(|(of, columns)| {
-            let columns: Vec<&str> = columns.iter().map(|of| of.column.as_str()).collect();
-            self.catalog.fetched(of, &columns)
+        let mut wanted: BTreeMap<VersionId, (&VersionInfo, BTreeSet<&str>)> = BTreeMap::new();
+        for (found, columns) in self.found.iter().zip(&self.bound.columns) {
+            let Some((of, _)) = &found.version else { continue };
+            let (_, known) = wanted.entry(of.id).or_insert_with(|| (of, BTreeSet::new()));
+            known.extend(columns.iter().map(|of| of.column.as_str()));
+        }
+        let bytes = wanted.into_values().map(|(of, known)| {
+            let known: Vec<&str> = known.into_iter().collect();
+            self.catalog.fetched(of, &known)
         });
         bytes.sum()
     }
