@@ -13,6 +13,8 @@ from pathlib import Path
 
 from chdb.session import Session
 
+import servers
+
 
 class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -26,12 +28,23 @@ class Answer(http.server.BaseHTTPRequestHandler):
         data = body if sql is not None else None
         try:
             with self.lock:
-                answer = self.ask(sql if sql is not None else body.decode(), given, data)
+                answer = self.ask_as(self.headers.get("X-ClickHouse-User"), sql if sql is not None else body.decode(), given, data)
         except RuntimeError as error:
             code = re.search(r"Code: (\d+)", str(error))
             self.say(500, str(error).encode(), {"X-ClickHouse-Exception-Code": code[1]} if code else {})
         else:
             self.say(200, answer, {})
+
+    def ask_as(self, user, sql, given, data):
+        """With the settings of the user, for this statement alone: there is one session."""
+        settings = servers.OLDER_SETTINGS.get(user, {})
+        try:
+            for name, value in settings.items():
+                self.session.query(f"SET {name} = '{value}'")
+            return self.ask(sql, given, data)
+        finally:
+            for name in settings:
+                self.session.query(f"SET {name} = DEFAULT")
 
     def ask(self, sql, given, data):
         # A value is un-escaped twice: as a literal, and as what a parameter of a request is.

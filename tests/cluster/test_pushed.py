@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 
@@ -26,6 +27,9 @@ WHOLE = 20
 """Statements that go through the command line: processes for each."""
 
 SEED = os.environ.get("DCFS_FILTERS_SEED", "cluster")
+
+FEWER = STATEMENTS // 5
+"""Statements that are sent as each user with settings of its own."""
 
 SHOWN = 20
 """Mismatches that are printed, the shortest; all of them are counted."""
@@ -331,6 +335,29 @@ def test_random_statements_answer_as_in_sqlite(address, remote, answered):
     print(said)
     assert not wrong, "\n\n".join([said, *sorted(wrong, key=len)[:SHOWN]])
     assert len(sent) > STATEMENTS / 2 and all(of > STATEMENTS / 100 for of in count.values()), said
+
+
+@pytest.mark.parametrize("user", servers.SETTINGS)
+def test_settings_of_a_user_change_no_answer(user, address, remote, own, catalog, answered):
+    """Nor which rows a filter selects, where NULL may count as a value in a set of values."""
+    texts, wanted = answered
+    there = re.sub("//[^@]*@", f"//{user}@", address, count=1)
+    told_there = pushed(remote, there, texts[:FEWER], "--statements")
+    wrong = [f"{text}\n  {told(one)}\n  {told(other)}" for text, one, other in zip(texts, told_there, wanted["--statements"]) if told(one) != told(other)]
+    assert not wrong, "\n\n".join([f"{len(wrong)} of {FEWER} differ", *sorted(wrong, key=len)[:SHOWN]])
+    assert sum(bool(one.get("sent")) for one in told_there) > FEWER / 2
+    of_null = ["maybe not in (1, 2, 3, 4)", "maybe_s not in (\"a\", \"b\", \"c\", \"d\")", "not (maybe = 1 or maybe = 2 or maybe = 3 or maybe = 4)"]
+    told_there = pushed(remote, there, of_null)
+    assert all(one["sent"] for one in told_there), told_there
+    assert [one["ids"] for one in told_there] == [one["ids"] for one in pushed(own, catalog / ".datachain" / "db", of_null)]
+
+
+def test_a_user_whose_null_is_a_value_in_sets_is_refused(address, remote):
+    if "//reader@" in address:
+        pytest.skip("its analyzer, which cannot be off, makes no such sets")
+    there = re.sub("//[^@]*@", "//nulls@", address, count=1)
+    shown = remote.run("ls", "--catalog", there)
+    assert shown.returncode != 0 and "transform_null_in" in shown.stderr, shown.stderr
 
 
 def alike(text, one):

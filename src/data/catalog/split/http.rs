@@ -147,19 +147,19 @@ impl ClickHouse {
                 user: self.user.clone(),
             });
         }
-        // With such a setting, results are silently truncated.
-        let sql = "SELECT count() FROM system.settings WHERE (name LIKE '%overflow_mode%' AND value IN ('break', 'any')) \
-                   OR (name IN ('limit', 'offset') AND value != '0') FORMAT TSV";
-        match self.text(sql, &[])?.trim() {
-            "0" => Ok(()),
-            _ => Err(ServerError::Said {
-                server: self.name.clone(),
-                said: format!(
-                    "settings of `{}` truncate answers (`..._overflow_mode = 'break'` or `'any'`, `limit` or `offset`); take them out of its profile",
-                    line(&self.user)
-                ),
-            }),
-        }
+        // Results would be silently truncated; and, without the analyzer, several `=` joined by OR become a set,
+        // to which such a setting compares NULL.
+        let sql = "SELECT countIf((name LIKE '%overflow_mode%' AND value IN ('break', 'any')) OR (name IN ('limit', 'offset') AND value != '0')), \
+                   countIf(name = 'transform_null_in' AND value != '0') > countIf(name IN ('allow_experimental_analyzer', 'enable_analyzer') AND value != '0') \
+                   FROM system.settings FORMAT TSV";
+        let odd = match self.text(sql, &[])?.trim() {
+            "0\t0" => return Ok(()),
+            "0\t1" => "compare NULL (`transform_null_in` without `enable_analyzer`)",
+            _ => "truncate answers (`..._overflow_mode = 'break'` or `'any'`, `limit` or `offset`)",
+        };
+        let said =
+            format!("settings of `{}` {odd}; take them out of its profile", line(&self.user));
+        Err(ServerError::Said { server: self.name.clone(), said })
     }
 
     /// Checks, before long work, that its result may be written.
