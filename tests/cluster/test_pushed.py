@@ -427,18 +427,43 @@ def test_a_statement_that_is_served_fetches_no_column(text, cluster, there, dcfs
     assert not list(dcfs.cache.glob("packs/*")) and not list(dcfs.cache.glob("*/packs/*"))
 
 
-def test_a_join_without_end_ends_on_the_server_too(cluster, there, with_nothing, dcfs):
-    """By the user who may change no setting."""
+@pytest.fixture
+def endless(cluster, catalog, with_nothing):
+    """A join that takes minutes."""
     copied.copy(with_nothing, cluster)
-    ask, tables = cluster.clickhouse.ask, [f"datachain.ds_local_local_{name}_1_0_0" for name in ["nothing", "awkward"]]
-    ask(f"INSERT INTO {tables[0]} SELECT a.* FROM {tables[1]} AS a CROSS JOIN numbers(1000) AS many")
-    statement = "select a.s, count(distinct b.n), count(*) from nothing a join nothing b on a.b = b.b and a.small = b.small group by a.s"
-    shown = dcfs.run("sql", "--catalog", cluster.address(user="reader"), "--timeout", "1s", statement)
+    tables = [f"datachain.ds_local_local_{name}_1_0_0" for name in ["nothing", "awkward"]]
+    try:
+        cluster.clickhouse.ask(f"INSERT INTO {tables[0]} SELECT a.* FROM {tables[1]} AS a CROSS JOIN numbers(10000) AS many")
+        yield "select a.s, count(distinct b.n), count(*) from nothing a join nothing b on a.b = b.b and a.small = b.small group by a.s"
+    finally:
+        copied.copy(catalog, cluster)
+
+
+def joining(cluster):
+    """How many joins of `reader` run."""
+    return int(cluster.clickhouse.ask("SELECT count() FROM system.processes WHERE user = 'reader' AND query LIKE '%JOIN%' FORMAT TSV"))
+
+
+def test_a_join_without_end_ends_on_the_server_too(cluster, endless, dcfs):
+    """By the user who may change no setting."""
+    shown = dcfs.run("sql", "--catalog", cluster.address(user="reader"), "--timeout", "1s", endless)
     assert shown.returncode == 2 and "longer than 1 s" in shown.stderr, shown.stderr
     assert not list(dcfs.cache.glob("packs/*")) and not list(dcfs.cache.glob("*/packs/*"))
-    running = "SELECT count() FROM system.processes WHERE user = 'reader' FORMAT TSV"
-    servers.until(lambda: ask(running) == b"0\n", None, cluster.clickhouse.folder / "log")
-    copied.copy(with_nothing, cluster)
+    servers.until(lambda: not joining(cluster), None, cluster.clickhouse.folder / "log", seconds=10)
+
+
+def test_a_join_whose_connection_breaks_ends_on_the_server(cluster, endless, dcfs):
+    log = cluster.clickhouse.folder / "log"
+    with taps.Tap(cluster.clickhouse.port) as tap:
+        through = cluster.address(user="reader").replace(cluster.clickhouse.authority, f"127.0.0.1:{tap.port}")
+        running = dcfs.start("sql", "--catalog", through, endless)
+        try:
+            servers.until(lambda: joining(cluster), running, log)
+            tap.cut()
+            servers.until(lambda: not joining(cluster), None, log, seconds=10)
+        finally:
+            running.kill()
+            running.communicate()
 
 
 @pytest.mark.mount

@@ -189,8 +189,8 @@ impl ClickHouse {
         self.limited(ask, MOST)
     }
 
-    /// The whole result, once the server has worked it out, however silent it is until then. At `until`, or
-    /// if the caller is cancelled, the server is told to stop.
+    /// The whole result, once the server has worked it out, however silent it is until then. At `until`, if
+    /// the caller is cancelled, or if the connection breaks, the server is told to stop.
     ///
     /// # Errors
     /// Errors of the server; that it was not done at `until`.
@@ -228,7 +228,18 @@ impl ClickHouse {
         let left = until.map_or(WORK, |until| until.saturating_duration_since(Instant::now()));
         let limited = async move { tokio::time::timeout(left.min(WORK), work).await };
         match self.tasks.wait(limited) {
-            Some(Ok(done)) => done,
+            Some(Ok(done)) => {
+                // It may work on what nobody reads.
+                if let Err(
+                    ServerError::Cut { .. }
+                    | ServerError::Unreachable { .. }
+                    | ServerError::Odd { .. },
+                ) = done
+                {
+                    self.stop(id);
+                }
+                done
+            }
             Some(Err(_)) => {
                 self.stop(id);
                 let cause = "it takes longer than it may".to_owned();
