@@ -115,7 +115,7 @@ pub fn groups(
             return Err(Error::TooLong(limits.time).into());
         }
         // What is packed here answers without it.
-        Err(error) if matches!(error.kind(), Kind::Broken | Kind::Busy) => {
+        Err(error) if matches!(error.kind(), Kind::Broken | Kind::Busy | Kind::NoSpace) => {
             tracing::debug!(%error, "the server does not group");
             None
         }

@@ -98,6 +98,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_are_in_the_order_of_their_values() {
+        let text = |text: &[u8]| Val::Text(text.to_vec().into());
+        let kinds = [
+            vec![Val::Null, Val::Int(i64::MIN), Val::Int(-1), Val::Int(2)],
+            vec![Val::Null, Val::Real(f64::NEG_INFINITY), Val::Real(-0.5), Val::Real(1e300)],
+            vec![Val::Null, text(b""), text(b"B"), text(b"a"), text(b"\xff")],
+        ];
+        for keys in kinds {
+            for (a, first) in keys.iter().enumerate() {
+                for (b, second) in keys.iter().enumerate() {
+                    assert_eq!(ordered(first, second), a.cmp(&b), "{first:?} {second:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn sums_come_as_text_and_means_are_divided_here() {
         let cases = [
             (Answered::Sum, Cell::Text(b"-9223372036854775808"), Some(Val::Int(i64::MIN))),
