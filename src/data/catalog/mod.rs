@@ -520,7 +520,7 @@ impl Catalog {
     }
 
     /// The groups that the engine makes, in the order of their keys; `None` if there are more than
-    /// `most`, or a sum exceeds 64 bits. `until` is when nobody waits any more: it is then told to stop.
+    /// `most`, or a sum exceeds 64 bits. `until` is the deadline; the server is then told to stop.
     ///
     /// # Errors
     /// As [`Catalog::matching`].

@@ -231,7 +231,7 @@ impl Question {
                     }
                 }
                 if let Some(Err(stays)) = question {
-                    lines.push(format!("  not the server, for {stays}"));
+                    lines.push(format!("  the server is not asked: {stays}"));
                 }
                 self.explain_fetched(is_served, &mut lines);
                 lines.push("SQLite runs over the groups".to_owned());
@@ -246,16 +246,14 @@ impl Question {
         lines
     }
 
-    /// Says how much is fetched from the server, or would be.
+    /// Says how many bytes that fetches from the server, or saves.
     fn explain_fetched(&self, is_served: bool, lines: &mut Vec<String>) {
         // The server has no sizes of small tables.
         if let Some(size) = self.fetched().filter(|size| *size > 0) {
             let size = bytes(size);
             lines.push(match is_served {
                 true => format!("  instead of fetching {size} of columns"),
-                false => {
-                    format!("  fetches {size} of columns, but for those that are here already")
-                }
+                false => format!("  fetches up to {size} of columns (less what is already here)"),
             });
         }
     }

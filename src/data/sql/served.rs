@@ -90,7 +90,10 @@ fn operand(of: &SqlColumn) -> std::result::Result<Operand, Stays> {
             Ok(TableColumns::operand(of))
         }
         ValueType::Time => Err(Stays::Time(of.name.clone())),
-        _ => Err(Stays::Column(of.name.clone())),
+        ValueType::Bytes => Err(Stays::Column(of.name.clone())),
+        ValueType::List(_) | ValueType::Model(_) | ValueType::Json => {
+            Err(Stays::Nested(of.name.clone()))
+        }
     }
 }
 

@@ -96,7 +96,11 @@ pub enum Stays {
     Time(String),
     #[error("`{0}` is stored there in another type")]
     Column(String),
-    #[error("sums, means and extremes of floats, as of `{0}`, are not the same there")]
+    #[error("`{0}` is a list or JSON, which SQL reads as text")]
+    Nested(String),
+    #[error(
+        "the server may round or choose differently in sums, means, minima and maxima of floats (`{0}`)"
+    )]
     Floats(String),
     #[error("`{0}` and `{1}` are of different types")]
     Pair(String, String),

@@ -315,7 +315,7 @@ impl Finder<'_, '_> {
 
     /// The keys of SELECT DISTINCT: rows of equal columns are one group.
     fn distinct(&mut self, clauses: &Clauses) -> Result<(), Reason> {
-        const PLAIN: Reason = "it shows different rows of more than plain columns";
+        const PLAIN: Reason = "it shows distinct rows of more than plain columns";
         if clauses.having.is_some() {
             return Err("it has HAVING without groups");
         }

@@ -35,7 +35,7 @@ const WORK: Duration = Duration::from_secs(6 * 3600);
 /// The timeout for a statement that other writers wait for.
 const BRIEF: Duration = Duration::from_secs(30);
 
-/// How long a server is waited for that is told to stop a query.
+/// The timeout for telling a server to stop a query.
 const STOP: Duration = Duration::from_millis(500);
 
 /// How long a connection is kept for the next query: less than the server keeps it.
