@@ -204,39 +204,7 @@ impl Question {
             ));
         }
         match &bound.grouped {
-            Ok(grouped) => {
-                let of = self.datasets().unwrap_or_default();
-                let question = served::question(&self.catalog, &of, grouped);
-                let is_served = matches!(question, Some(Ok(_)));
-                let (kernels, group) = match is_served {
-                    true => ("the server", "the server groups"),
-                    false => ("kernels", "kernels over packed columns group"),
-                };
-                for (left, right) in &grouped.on {
-                    let kind = grouped.join.word();
-                    let space = if kind.is_empty() { "" } else { " " };
-                    lines.push(format!(
-                        "{kernels} {kind}{space}join{} on {} = {}",
-                        if is_served { "s" } else { "" },
-                        left.name,
-                        right.name
-                    ));
-                }
-                let keys: Vec<&str> =
-                    grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
-                lines.push(format!("{group} by ({})", keys.join(", ")));
-                for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
-                    if let Some(filter) = filter {
-                        lines.push(format!("  where, of {}, {filter}", table.alias));
-                    }
-                }
-                if let Some(Err(stays)) = question {
-                    lines.push(format!("  the server is not asked: {stays}"));
-                }
-                self.explain_fetched(is_served, &mut lines);
-                lines.push("SQLite runs over the groups".to_owned());
-                lines.push(format!("  {}", grouped.bound.sql))
-            }
+            Ok(grouped) => self.explain_groups(grouped, &mut lines),
             Err(why) => {
                 lines.push(format!("SQLite runs over packed columns, for {why}"));
                 self.explain_fetched(false, &mut lines);
@@ -244,6 +212,40 @@ impl Question {
             }
         }
         lines
+    }
+
+    /// Describes who joins and groups, and by what.
+    fn explain_groups(&self, grouped: &Grouped, lines: &mut Vec<String>) {
+        let of = self.datasets().unwrap_or_default();
+        let question = served::question(&self.catalog, &of, grouped);
+        let is_served = matches!(question, Some(Ok(_)));
+        let (kernels, group) = match is_served {
+            true => ("the server", "the server groups"),
+            false => ("kernels", "kernels over packed columns group"),
+        };
+        for (left, right) in &grouped.on {
+            let kind = grouped.join.word();
+            let space = if kind.is_empty() { "" } else { " " };
+            lines.push(format!(
+                "{kernels} {kind}{space}join{} on {} = {}",
+                if is_served { "s" } else { "" },
+                left.name,
+                right.name
+            ));
+        }
+        let keys: Vec<&str> = grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
+        lines.push(format!("{group} by ({})", keys.join(", ")));
+        for (table, filter) in self.statement.tables().iter().zip(&grouped.filters) {
+            if let Some(filter) = filter {
+                lines.push(format!("  where, of {}, {filter}", table.alias));
+            }
+        }
+        if let Some(Err(stays)) = question {
+            lines.push(format!("  the server is not asked: {stays}"));
+        }
+        self.explain_fetched(is_served, lines);
+        lines.push("SQLite runs over the groups".to_owned());
+        lines.push(format!("  {}", grouped.bound.sql));
     }
 
     /// Says how many bytes that fetches from the server, or saves.

@@ -143,19 +143,7 @@ pub fn groups(groups: &Groups<'_>, tables: &[TableOf<'_>]) -> Result<GroupSql, S
     if is_test && tables_read.any(|table| *table != 0) {
         return Err(Stays::Tested);
     }
-    let mut filters = Vec::new();
-    let mut parameters = Vec::new();
-    for table in tables {
-        let mut writer = Writer { columns: table.columns, parameters };
-        filters.push(match table.filter {
-            Some(filter) => {
-                let text = writer.rows(filter);
-                text.ok_or_else(|| Stays::Condition(filter.to_string()))?
-            }
-            None => String::new(),
-        });
-        parameters = writer.parameters;
-    }
+    let (filters, parameters) = filters(tables)?;
     let mut filters = filters.into_iter();
     let mut next = || filters.next().unwrap_or_default();
     let rows = match (groups.join, reader.sides) {
@@ -170,6 +158,24 @@ pub fn groups(groups: &Groups<'_>, tables: &[TableOf<'_>]) -> Result<GroupSql, S
         true => Ok(sql),
         false => Err(Stays::Long),
     }
+}
+
+/// The SQL of the condition on each table, empty for all rows, and their parameters.
+fn filters(tables: &[TableOf<'_>]) -> Result<(Vec<String>, Vec<String>), Stays> {
+    let mut filters = Vec::new();
+    let mut parameters = Vec::new();
+    for table in tables {
+        let mut writer = Writer { columns: table.columns, parameters };
+        filters.push(match table.filter {
+            Some(filter) => {
+                let text = writer.rows(filter);
+                text.ok_or_else(|| Stays::Condition(filter.to_string()))?
+            }
+            None => String::new(),
+        });
+        parameters = writer.parameters;
+    }
+    Ok((filters, parameters))
 }
 
 /// Reads columns of tables, through subqueries if they are joined.

@@ -200,10 +200,7 @@ impl ClickHouse {
         until: Option<Instant>,
     ) -> Result<Vec<u8>, ServerError> {
         let id = format!("dcfs-{}", Uuid::new_v4().simple());
-        let mut url = format!("{}?query_id={id}", self.url);
-        for (index, value) in ask.parameters.iter().enumerate() {
-            url.push_str(&parameter(index, value));
-        }
+        let url = self.url(&format!("query_id={id}"), ask.parameters);
         let request = self.patient.post(url).body(ask.sql.to_owned());
         let (server, user) = (self.name.clone(), self.user.clone());
         let work = async move {
@@ -252,9 +249,18 @@ impl ClickHouse {
         }
     }
 
+    /// The URL for a statement, with settings and the values of its parameters.
+    fn url(&self, settings: &str, parameters: &[String]) -> String {
+        let mut url = format!("{}?{settings}", self.url);
+        for (index, value) in parameters.iter().enumerate() {
+            url.push_str(&parameter(index, value));
+        }
+        url
+    }
+
     /// Tells the server to stop a query: one that nobody waits for would go on. Every user may stop its own.
     fn stop(&self, id: String) {
-        let url = format!("{}?{}", self.url, parameter(0, &id).trim_start_matches('&'));
+        let url = self.url("", &[id]);
         let sql = "KILL QUERY WHERE query_id = {p0:String} ASYNC";
         let request = self.client.post(url).body(sql);
         let told = async move { tokio::time::timeout(STOP, request.send()).await.is_ok() };
@@ -277,10 +283,7 @@ impl ClickHouse {
 
     /// Streams the result.
     pub fn stream(&self, ask: &Ask<'_>) -> Stream {
-        let mut url = format!("{}?", self.url);
-        for (index, value) in ask.parameters.iter().enumerate() {
-            url.push_str(&parameter(index, value));
-        }
+        let url = self.url("", ask.parameters);
         let request = self.client.post(url).body(ask.sql.to_owned());
         let (send, receive) = channel();
         let permits = Arc::new(Semaphore::new(AHEAD));
@@ -343,10 +346,7 @@ impl ClickHouse {
         most: Duration,
     ) -> Result<(), ServerError> {
         // When it returns, the rows are visible; errors are in the status.
-        let mut url = format!("{}?async_insert=0&wait_end_of_query=1", self.url);
-        for (index, value) in parameters.iter().enumerate() {
-            url.push_str(&parameter(index, value));
-        }
+        let url = self.url("async_insert=0&wait_end_of_query=1", parameters);
         let body = statement(sql, rows);
         let request = self.patient.post(url).body(body);
         let (server, user) = (self.name.clone(), self.user.clone());
