@@ -13,13 +13,13 @@ use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::shared::{self, Rules, Tier, Turn};
-use dcfs_data::pack::{names, Limits, Node, Pack, Packs};
+use dcfs_data::pack::{Limits, Node, Pack, Packs, names};
 use dcfs_data::query::{Queries, Version};
 use dcfs_store::Config;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::support::catalog::{file, row, CatalogBuilder};
+use crate::support::catalog::{CatalogBuilder, file, row};
 use crate::support::http::{Reply, Request, Server, Then};
 
 /// How long hosts wait for a dead one.
