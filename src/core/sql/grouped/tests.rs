@@ -39,9 +39,9 @@ fn recognises_groups() {
             None,
         ),
         (
-            "select a.label, max(a.over) n from pets a where a.group = 1 group by a.label",
+            "select a.label, max(a.over) n from pets a where not a.group group by a.label",
             r#"select "dcfs groups".k0 AS "label", "dcfs groups".a0 AS "n" from "dcfs groups" "#,
-            Some("`group` = 1"),
+            Some("not `group`"),
         ),
     ];
     for (text, sql, filter) in cases {
