@@ -27,23 +27,27 @@ OLDER = Path(os.environ.get("DCFS_CLUSTER_OLDER_PYTHON", ROOT / ".venv-cluster-2
 PASSWORD = "pa:ss@word"
 """The password of every user, with characters that an address must escape."""
 
-USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short", "small": "small", "fixed": "fixed", "odd": "odd", "sorting": "sorting"}
+USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short", "small": "small", "fixed": "fixed", "odd": "odd", "sorting": "sorting", "empty": "empty"}
 """Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may be truncated, `small` drops no table with rows
-unless it says so, `fixed` none at all; `odd` and `sorting` have `SETTINGS`."""
+unless it says so, `fixed` none at all; `odd` and `sorting` have `SETTINGS`, `empty` has `REFUSED`."""
 
 SETTINGS = {
     "odd": {
-        "join_use_nulls": 1, "transform_null_in": 1, "aggregate_functions_null_for_empty": 1, "any_join_distinct_right_table_keys": 1,
-        "group_by_use_nulls": 1, "join_algorithm": "partial_merge,hash",
+        "join_use_nulls": 1, "transform_null_in": 1, "any_join_distinct_right_table_keys": 1, "group_by_use_nulls": 1,
+        "join_algorithm": "partial_merge,hash",
     },
     "sorting": {"join_use_nulls": 1, "join_algorithm": "full_sorting_merge"},
 }  # fmt: skip
 """Settings that change what a statement means, or how it runs."""
 
+REFUSED = {"empty": {"aggregate_functions_null_for_empty": 1}}
+"""Settings with which no catalog is opened."""
+
 OLDER_SETTINGS = {
     "odd": SETTINGS["odd"],
     "sorting": {**SETTINGS["sorting"], "enable_analyzer": 0},
     "nulls": {"transform_null_in": 1, "enable_analyzer": 0},
+    **REFUSED,
 }
 """The same for users of the older server, which can do without its analyzer."""
 
@@ -168,7 +172,7 @@ def _users():
     constraints = "<constraints><max_table_size_to_drop><readonly/></max_table_size_to_drop></constraints>"
     drops = f"<small>{limit}</small><fixed>{limit}{constraints}</fixed>"
     profiles = f"<default/><reader><readonly>1</readonly></reader><nobody><readonly>1</readonly></nobody>{short}{drops}"
-    for name, settings in SETTINGS.items():
+    for name, settings in {**SETTINGS, **REFUSED}.items():
         inside = "".join(f"<{setting}>{value}</{setting}>" for setting, value in settings.items())
         profiles += f"<{name}><readonly>1</readonly>{inside}</{name}>"
     return f"<clickhouse><profiles>{profiles}</profiles><quotas><default/></quotas><users>{own}{users}</users></clickhouse>"

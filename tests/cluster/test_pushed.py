@@ -360,6 +360,12 @@ def test_a_user_whose_null_is_a_value_in_sets_is_refused(address, remote):
     assert shown.returncode != 0 and "transform_null_in" in shown.stderr, shown.stderr
 
 
+def test_a_user_whose_aggregates_of_no_rows_are_null_is_refused(address, remote):
+    there = re.sub("//[^@]*@", "//empty@", address, count=1)
+    shown = remote.run("ls", "--catalog", there)
+    assert shown.returncode != 0 and "aggregate_functions_null_for_empty" in shown.stderr, shown.stderr
+
+
 def alike(text, one):
     """Rows in an order of their own where the statement has none; both zeros are one value, of which SQLite shows either."""
     rows = [row.replace("Real(-0.0)", "Real(0.0)") for row in one["rows"]]
