@@ -35,7 +35,12 @@ def serving(command, url, log):
             yield
         finally:
             process.terminate()
-            process.wait(10)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                # It waits for requests that nobody ends.
+                process.kill()
+                process.wait(10)
 
 
 def wait_for(url, process, log):
