@@ -238,7 +238,7 @@ impl Vfs {
             (None, None) => Vec::new(),
         };
         let ids = first.into_iter().map(|row| place.pack.row_id(row));
-        Ok(ids.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+        ids.filter_map(Result::transpose).collect()
     }
 
     fn canonical(&self, place: &Place, text: &str) -> String {

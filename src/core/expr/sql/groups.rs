@@ -41,7 +41,7 @@ enum Rows {
 /// One side of a join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Side {
-    /// SQL of the columns that are read; each is named by [`name`].
+    /// SQL of the columns that are read, each with its name.
     columns: Vec<String>,
     filter: String,
 }
