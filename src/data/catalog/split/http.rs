@@ -14,7 +14,7 @@ use bytes::Bytes;
 use dcfs_core::cancel;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -209,23 +209,17 @@ impl ClickHouse {
         let request = self.patient.post(url).body(ask.sql.to_owned());
         let (server, user) = (self.name.clone(), self.user.clone());
         let work = async move {
-            let response = request.send().await.map_err(|error| unreachable(&server, &error))?;
-            let mut response = checked(response, &server, &user).await?;
             let mut body = Vec::new();
-            loop {
-                match response.chunk().await {
-                    Ok(Some(chunk)) if body.len() + chunk.len() > MOST => {
-                        let why = "an answer without end".into();
-                        return Err(ServerError::Odd { server, why });
-                    }
-                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                    Ok(None) => return Ok(body),
-                    Err(error) => {
-                        let tail = &body[body.len().saturating_sub(TAIL)..];
-                        return Err(cut(tail, &server, &user, &error));
-                    }
+            let keep = |chunk: &[u8]| {
+                if body.len() + chunk.len() > MOST {
+                    let (server, why) = (server.clone(), "an answer without end".into());
+                    return Err(ServerError::Odd { server, why });
                 }
-            }
+                body.extend_from_slice(chunk);
+                Ok(())
+            };
+            read(request, &server, &user, keep).await?;
+            Ok(body)
         };
         let left = until.map_or(WORK, |until| until.saturating_duration_since(Instant::now()));
         let limited = async move { tokio::time::timeout(left.min(WORK), work).await };
@@ -355,18 +349,7 @@ impl ClickHouse {
         let body = statement(sql, rows);
         let request = self.patient.post(url).body(body);
         let (server, user) = (self.name.clone(), self.user.clone());
-        let work = async move {
-            let response = request.send().await.map_err(|error| unreachable(&server, &error))?;
-            let mut response = checked(response, &server, &user).await?;
-            let mut tail = Vec::new();
-            loop {
-                match response.chunk().await {
-                    Ok(Some(chunk)) => keep_tail(&mut tail, &chunk),
-                    Ok(None) => return Ok(()),
-                    Err(error) => return Err(cut(&tail, &server, &user, &error)),
-                }
-            }
-        };
+        let work = async move { read(request, &server, &user, |_| Ok(())).await };
         let limited = async move { tokio::time::timeout(most, work).await };
         match self.tasks.wait(limited) {
             Some(Ok(done)) => done,
@@ -482,6 +465,28 @@ fn keep_tail(tail: &mut Vec<u8>, chunk: &[u8]) {
     tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
     if tail.len() > 2 * TAIL {
         tail.drain(..tail.len() - TAIL);
+    }
+}
+
+/// Reads the answer to a request until it ends; `each` is given its chunks.
+async fn read(
+    request: RequestBuilder,
+    server: &str,
+    user: &str,
+    mut each: impl FnMut(&[u8]) -> Result<(), ServerError> + Send,
+) -> Result<(), ServerError> {
+    let response = request.send().await.map_err(|error| unreachable(server, &error))?;
+    let mut response = checked(response, server, user).await?;
+    let mut tail = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                keep_tail(&mut tail, &chunk);
+                each(&chunk)?;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(cut(&tail, server, user, &error)),
+        }
     }
 }
 
