@@ -39,10 +39,10 @@ def manifest(data, path):
     with open(path, "w", newline="") as lines:
         rows = csv.writer(lines)
         for key in (store.LARGE, *(f"{store.SMALL}/{name}" for name in data.names)):
-            found = (data.bucket / key).stat()
-            etag = f'"{int(found.st_mtime):x}-{found.st_size:x}"'
-            part = key.encode() + etag.encode() + found.st_size.to_bytes(8, "big")
-            rows.writerow([key, etag, found.st_size, _told(crc32c([part]))])
+            size = (data.bucket / key).stat().st_size
+            etag = f'"{store.ETAG}"'
+            part = key.encode() + etag.encode() + size.to_bytes(8, "big")
+            rows.writerow([key, etag, size, _told(crc32c([part]))])
             parts.append(part)
     return _told(crc32c(parts))
 

@@ -24,6 +24,7 @@ DELAY = 20  # Milliseconds.
 OTHER = ["taskset", "-c", "1"]  # The CPU of the server when reader and daemon are pinned.
 
 NGINX = """
+{modules}
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
 events {{ worker_connections 1024; }}
 http {{
@@ -35,9 +36,19 @@ http {{
     listen 127.0.0.1:{secure} ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
     location ~ ^/{bucket}/. {{ if (-d $request_filename) {{ return 404; }} }}
     location / {{ proxy_pass http://127.0.0.1:{lister}; }}
+    {dashless}
   }}
 }}
 """
+
+MORE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
+ETAG = "0123456789abcdef0123456789abcdef"
+DASHLESS = """
+    if ($http_user_agent ~ mountpoint) {{ rewrite ^ /dashless$uri last; }}
+    location /dashless/ {{ internal; alias {root}/; etag off; more_clear_input_headers If-Match; add_header ETag '"{etag}"'; }}
+"""
+"""For mountpoint-s3, whose client takes what follows a dash in an etag for a number of parts, and reads nothing where it is none: every
+object has [`ETAG`] there."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,9 @@ class Store:
         folder.mkdir(exist_ok=True)
         certify(folder)
         user = "user root;" if os.geteuid() == 0 else ""
-        names = dict(folder=folder, root=self.data.root, bucket=BUCKET, user=user)
+        names = dict(folder=folder, root=self.data.root, bucket=BUCKET, user=user, modules="", dashless="")
+        if MORE.exists():
+            names |= dict(modules=f"load_module {MORE};", dashless=DASHLESS.format(root=self.data.root, etag=ETAG))
         text = NGINX.format(port=self.near, secure=self.secure, lister=self.lister, **names)
         (folder / "nginx.conf").write_text(text)
         return ["nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log"]

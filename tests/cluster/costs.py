@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What a fleet costs: requests, bytes, seconds, processors and memory, for one version on ClickHouse and PostgreSQL with a bucket 20 ms away.
 
-    tests/cluster/costs.py [--rows N] [--files N]
+    tests/cluster/costs.py [--rows N] [--files N] [--tries N]
 
 Prints tables for docs/scaling.md. DCFS_BIN names the binary, DCFS_BENCH_EXAMPLES the folder of `bench_delay`; `make cluster-costs` builds
 both. Ten million rows need some 6 GB of disk below TMPDIR, and some 5 minutes.
+
+Names are in directories of 1,000; those of every million rows are in one directory if there are more.
 """
 
 import argparse
@@ -12,7 +14,6 @@ import contextlib
 import datetime
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
@@ -41,18 +42,23 @@ FILTERS = {
 }
 """Of class A, as dcfs has them and as SQL by hand; the number makes each try a filter of its own."""
 
-TRIES = 25
+LISTED = 10
+"""Directories that are listed."""
+
 WATCH = 20
 """Seconds that an idle mount is watched."""
 
 ROWS = """INSERT INTO {table} (sys__id, sys__rand, file__source, file__path, file__size, file__version, file__etag, file__is_latest,
     file__last_modified, file__location, width, height, score, label)
   SELECT number + 1, bitShiftRight(rand64(), 1), 's3://bench',
-    concat('n', leftPad(toString(1440764 + intDiv(number * 1000, {rows})), 8, '0'), '/', lower(hex(sipHash64(number))), '.jpg'),
+    concat({above}, 'n', leftPad(toString(1440764 + intDiv(number, 1000)), 8, '0'), '/', lower(hex(sipHash64(number))), '.jpg'),
     {size}, '', '{etag}', true, toDateTime64('2026-11-20 10:00:00', 6, 'UTC'), '',
     100 + number * 7919 % 900, 100 + number * 104729 % 900, (number * 7919 % 1000003) / 1000003,
     concat('class_', leftPad(toString(number * 31 % 100), 2, '0'))
   FROM numbers({rows})"""
+
+MILLION = 1_000_000
+ABOVE = f"'m', leftPad(toString(intDiv(number, {MILLION})), 4, '0'), '/'"
 
 
 class Fleet:
@@ -74,7 +80,8 @@ class Fleet:
         copied.copy(self.folder / "one", self.cluster)
         ask = self.cluster.clickhouse.ask
         ask(f"TRUNCATE TABLE {TABLE}")
-        ask(ROWS.format(table=TABLE, rows=self.rows, size=meters.SIZE, etag=self.bucket.etag))
+        above = ABOVE if self.rows > MILLION else "''"
+        ask(ROWS.format(table=TABLE, rows=self.rows, size=meters.SIZE, etag=self.bucket.etag, above=above))
         ask(f"OPTIMIZE TABLE {TABLE} FINAL")
         self.cluster.postgres.sql(f"UPDATE datasets_versions SET num_objects = {self.rows}")
 
@@ -98,6 +105,11 @@ class Fleet:
         command = [mounts.DCFS, "mount", "-f", "--catalog", self.address, "--allow-uri", "s3://bench", "--timeout", "30m", point]
         with machine.serving(command, point, environment=host.environment) as process:
             yield point / "datasets" / "bench@1.0.0", process
+
+    @property
+    def tops(self):
+        """The number of names in the version's directory."""
+        return -(-self.rows // (MILLION if self.rows > MILLION else 1000))
 
     def paths(self, count, order):
         sql = f"SELECT file__path FROM {TABLE} ORDER BY {order} LIMIT {count} FORMAT TSV"
@@ -124,7 +136,7 @@ def builders(fleet):
     alone = fleet.host("alone")
     with fleet.mounted(alone) as (root, process), machine.Peak(process.pid) as peak:
         with fleet.meters.of(process.pid) as spent:
-            assert len(listed(root)) == 1000
+            assert len(listed(root)) == fleet.tops
         say("a host without `[shared]`: first `ls`", *spent.cells())
     memory = {"a host that packs for itself": peak}
     first = fleet.host("first", shares=True)
@@ -142,7 +154,6 @@ def builders(fleet):
 def second(fleet, files):
     """A second host: from nothing to an epoch."""
     host = fleet.host("second", shares=False)
-    shown = random.Random(5)
     began = time.perf_counter()
     with fleet.mounted(host) as (root, process), machine.Peak(process.pid) as peak:
         pid = process.pid
@@ -153,13 +164,12 @@ def second(fleet, files):
             say(f"second host: {title}", *spent.cells())
 
         folders = []
-        step("`ls` of the root, 1,000 names", lambda: folders.extend(listed(root)))
+        step(f"`ls` of the root, {fleet.tops:,} names", lambda: folders.extend(listed(root)))
         first = time.perf_counter() - began
-        shown.shuffle(folders)
-        names = [f"{folder}/{name}" for folder in folders[:1] for name in os.listdir(root / folder)]
-        paths = fleet.paths(2 * files + 1, "cityHash64(sys__id)")
+        paths = fleet.paths(2 * files + LISTED + 1, "cityHash64(sys__id)")
         step("look-up of a name", lambda: os.stat(root / paths[-1]))
-        step(f"`ls` of a directory, {len(names):,} names", lambda: os.listdir(root / folders[1]))
+        folders = [Path(path).parent for path in paths[2 * files : -1]]
+        step(f"`ls` of {LISTED} directories never looked up, 1,000 names each", lambda: [os.listdir(root / folder) for folder in folders])
         step("open and read of a file", lambda: (root / paths[-1]).read_bytes())
         step(f"the filter that was shared, `{SHARED}`", lambda: (root / SHARED / "_count").read_text())
         step(f"idle for {WATCH} s", lambda: time.sleep(WATCH))
@@ -177,7 +187,7 @@ def second(fleet, files):
     return {"second host": peak}
 
 
-def filters(fleet):
+def filters(fleet, tries):
     """Filters that are pushed, beside the same SQL by hand: medians."""
     host = fleet.host("filters")
     ask = fleet.cluster.clickhouse.ask
@@ -188,7 +198,7 @@ def filters(fleet):
         (root / "width > 5" / "_count").read_text()
         for text, sql in FILTERS.items():
             runs, counts = {"hand": [], "dcfs": []}, []
-            for number in range(TRIES):
+            for number in range(tries):
                 literal = 400 + 7 * number
                 by_hand = f"SELECT groupBitmapState(toUInt32(sys__id)) FROM {TABLE} WHERE {sql.format(literal)} FORMAT RowBinary"
                 found = []
@@ -215,6 +225,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--tries", type=int, default=25, help="of each filter")
     options = parser.parse_args()
     if why := servers.why_none() or mounts.why_no_mount():
         sys.exit(why)
@@ -230,7 +241,7 @@ def main():
         memory |= second(fleet, options.files)
         for title, shared in told.items():
             print(f"\n{title}: {shared['objects']} objects, {shared['bytes'] / options.rows:.1f} bytes a row.")
-        filters(fleet)
+        filters(fleet, options.tries)
         table("peak memory, MiB", "anonymous", "with files that are mapped")
         for title, peak in memory.items():
             say(title, f"{peak.mib:.0f}", f"{peak.resident:.0f}")

@@ -117,7 +117,7 @@ def cpu(pid):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         seconds += sum(int(fields[at]) for at in (13, 14)) / TICKS
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        seconds += sum(cpu(child) for child in children)
+        seconds += sum(cpu(int(child)) for child in children)
     return seconds
 
 
