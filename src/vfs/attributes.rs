@@ -114,7 +114,7 @@ impl Vfs {
             }
             (Bearer::File(slot, entry, _), Some(name)) => {
                 self.with_place_in_task(number, slot, move |vfs, place| {
-                    vfs.file_attribute(number, place, entry, &name)
+                    vfs.file_attribute(place, entry, &name)
                 })
             }
             _ => Answer::Now(Ok(Attribute::Absent)),
@@ -129,7 +129,7 @@ impl Vfs {
             Ok(Bearer::Directory(_)) => Answer::Now(Ok(listed([Name::Dataset]))),
             Ok(Bearer::File(slot, entry, _)) => {
                 self.with_place_in_task(number, slot, move |vfs, place| {
-                    let object = vfs.object(number, place, entry)?;
+                    let object = vfs.object(place, entry)?;
                     Ok(listed(Name::LISTED.into_iter().filter(|name| has(&object, name))))
                 })
             }
@@ -172,20 +172,14 @@ impl Vfs {
     }
 
     /// An attribute of a row's file. Blocking.
-    fn file_attribute(
-        &self,
-        number: u64,
-        place: &Place,
-        entry: EntryId,
-        name: &Name,
-    ) -> Result<Attribute> {
+    fn file_attribute(&self, place: &Place, entry: EntryId, name: &Name) -> Result<Attribute> {
         match name {
             Name::Row => {
                 let ids = place.pack.first_rows(entry, MOST_ROWS)?;
                 Ok(Attribute::of(row_ids(&ids)))
             }
             Name::Column(column) => self.column_attribute(place, entry, column),
-            name => Ok(recorded(&self.object(number, place, entry)?, name)),
+            name => Ok(recorded(&self.object(place, entry)?, name)),
         }
     }
 

@@ -109,7 +109,7 @@ impl Vfs {
         // One thread switch for the catalog and the cache.
         let look = move || {
             vfs.note_opened(&asked.view.of);
-            let object = vfs.object(number, &asked, entry)?;
+            let object = vfs.object(&asked, entry)?;
             let opened = match is_file(&object) {
                 true => None,
                 false => Some(vfs.stores.open_ahead(&object)?),
@@ -142,23 +142,17 @@ impl Vfs {
     }
 
     /// The object behind an entry, after checking that it is the packed one.
-    pub(super) fn object(&self, number: u64, place: &Place, entry: EntryId) -> Result<Object> {
+    pub(super) fn object(&self, place: &Place, entry: EntryId) -> Result<Object> {
         let (of, pack) = (&place.view.of, &place.pack);
-        let facts = pack.facts(entry)?;
-        let row = pack.first_row(entry)?;
-        let column = pack.columns().get(usize::from(pack.column_of(entry)?));
-        let column = column.ok_or(Error::Unknown(number))?;
-        let object = self.catalog.object(of, &column.file, row)?;
-        match object {
-            Some(object) if object.identity().short() == facts.identity => Ok(object),
-            _ => {
-                let version = format!("{}@{}", of.dataset, of.version);
-                let error = error::Error::from(Error::Mismatch { row: row.key(), version });
-                self.packs.distrust(of, &error.to_string());
-                self.views.retire(place.slot);
-                Err(error)
-            }
+        if let Some(object) = pack.object(&self.catalog, of, entry)? {
+            return Ok(object);
         }
+        let row = pack.first_row(entry)?.key();
+        let version = format!("{}@{}", of.dataset, of.version);
+        let error = error::Error::from(Error::Mismatch { row, version });
+        self.packs.distrust(of, &error.to_string());
+        self.views.retire(place.slot);
+        Err(error)
     }
 
     /// The top directory of a view: listed helper files, then files or columns.

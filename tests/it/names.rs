@@ -14,7 +14,8 @@ use dcfs_data::query::alias;
 use proptest::prelude::*;
 
 use crate::pack::{
-    List, TINY, UUID, any_rows, as_told, file_columns, list, object, pack_of, rows_of, small, walk,
+    List, TINY, UUID, agree_on_objects, any_rows, as_told, file_columns, list, object, pack_of,
+    rows_of, small, walk,
 };
 use crate::support::model::{self, ModelFile, ModelRow, Tree};
 
@@ -47,6 +48,7 @@ fn agree(names: &[&str], rows: &[ModelRow], per_block: usize, page: usize) -> Re
     for id in rows.iter().flat_map(|row| [row.id, row.id + 1].map(RowId::new)) {
         assert_eq!(blocks.ordinal(id)?, pack.ordinal(id)?, "row {id}");
     }
+    agree_on_objects(&blocks, rows)?;
     assert!(!blocks.is_here(), "blocks were enough");
     forged(&blocks, &pack);
     // Whatever else is asked needs the pack, and then all comes from it.

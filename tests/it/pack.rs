@@ -12,6 +12,7 @@ use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
+use dcfs_core::tree::place;
 use dcfs_data::catalog::Row;
 use dcfs_data::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
 use proptest::prelude::*;
@@ -45,6 +46,10 @@ impl Rows for List<'_> {
     fn extent(&self) -> Result<(u64, RowId, RowId)> {
         let id = |row: Option<&ModelRow>| RowId::new(row.map_or(0, |row| row.id));
         Ok((self.rows.len() as u64, id(self.rows.first()), id(self.rows.last())))
+    }
+
+    fn are_far(&self) -> bool {
+        true
     }
 
     fn scan(
@@ -219,6 +224,32 @@ pub fn as_told(tree: Tree) -> Tree {
     tree.into_iter().map(|(path, file)| (path, told(file))).collect()
 }
 
+/// Checks that objects put together by a pack are those of the rows, and that all are which keep their path.
+pub fn agree_on_objects(pack: &Pack, rows: &[ModelRow]) -> Result<()> {
+    let entries = || pack.columns().iter().flat_map(|column| column.entries.clone());
+    for entry in entries().map(EntryId::new) {
+        assert_eq!(pack.recorded(entry)?, None, "no source is known");
+    }
+    for (column, object) in rows.iter().flat_map(|row| row.objects.iter().enumerate()) {
+        object.iter().for_each(|object| pack.learn(column as u16, &object.source));
+    }
+    for entry in entries().map(EntryId::new) {
+        let column = usize::from(pack.column_of(entry)?);
+        let id = pack.first_row(entry)?.key();
+        let row = rows.iter().find(|row| row.id == id).expect("a row of the version");
+        let object = row.objects[column].as_ref().expect("the row names the entry");
+        let above = match pack.columns()[column].many_sources {
+            true => place::below_source(&object.source),
+            false => Vec::new(),
+        };
+        match pack.recorded(entry)? {
+            Some(found) => assert_eq!(found, *object, "{entry:?}"),
+            None => assert_ne!(pack.path(entry)?, [above, object.path.clone()].concat()),
+        }
+    }
+    Ok(())
+}
+
 /// Checks that the pack shows exactly what the model says.
 fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Result<()> {
     let cache = tempfile::tempdir().expect("a folder");
@@ -226,6 +257,7 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
     let pack = pack_of(&packs, names, rows, limits)?;
     let all = as_told(model::version(names, rows));
     assert_eq!(walk(&pack, page, None)?, all);
+    agree_on_objects(&pack, rows)?;
     for step in [1, 2, 3, 7] {
         let set: Ordinals = (0..rows.len() as u32 + 2).skip(1).step_by(step).collect();
         let named = |file: &ModelFile| file.rows.iter().any(|row| set.contains(*row as u32));

@@ -28,6 +28,17 @@ pub fn write_key(object: &Object, many_sources: bool, key: &mut Vec<u8>) {
     }
 }
 
+/// What the paths of a source's objects begin with in a column of several sources: its segments, with a
+/// slash after each.
+pub fn below_source(source: &str) -> Vec<u8> {
+    let (scheme, rest) = source_parts(source);
+    let mut key = Vec::new();
+    write_names(scheme.into_iter().chain(rest.split(|b| *b == b'/')), &mut key);
+    let mut path = super::key::to_path(&key);
+    path.push(b'/');
+    path
+}
+
 /// `(scheme, the rest without its first slash)`: `file:///a` gives `file` and `a`.
 fn source_parts(source: &str) -> (Option<&[u8]>, &[u8]) {
     match source.split_once("://") {
@@ -121,6 +132,7 @@ mod tests {
         ];
         for (source, want) in cases {
             assert_eq!(placed(source, "a", true), want, "{source:?}");
+            assert_eq!([&below_source(source)[..], b"a"].concat(), want.as_bytes(), "{source:?}");
         }
     }
 

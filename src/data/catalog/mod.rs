@@ -473,6 +473,12 @@ impl Catalog {
         expr::sql::split(filter, &|column| self.warehouse.remote(of, column), stays)
     }
 
+    /// Whether the rows of a version are on a server, so that each question about them is a request. A
+    /// version that was removed is not far either.
+    pub fn is_far(&self, of: &VersionInfo) -> bool {
+        self.fetched(of, &[]).is_some()
+    }
+
     /// The approximate bytes to fetch for some database columns of a version; `None` if nothing is
     /// fetched because the catalog is a file.
     pub fn fetched(&self, of: &VersionInfo, columns: &[&str]) -> Option<u64> {

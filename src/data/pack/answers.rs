@@ -188,6 +188,15 @@ impl Pack {
         self.either(|pack| pack.facts_here(entry), there)
     }
 
+    /// The stamp of an entry; empty if there is none.
+    pub(super) fn stamp(&self, entry: EntryId) -> Result<Vec<u8>> {
+        let there = |names: &Names| {
+            let (column, own) = self.in_column(entry)?;
+            names.stamp(column, own)
+        };
+        self.either(|pack| pack.stamp_here(entry), there)
+    }
+
     /// The column of an entry: an index into [`Pack::columns`].
     ///
     /// # Errors

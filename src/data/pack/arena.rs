@@ -4,7 +4,7 @@
 //! inside the groups that are still equal: one random access to the arena per record and round,
 //! instead of one per comparison. Rows that arrive sorted are detected and not sorted again.
 
-use super::record::{FIXED, Record};
+use super::record::Record;
 
 /// Smaller groups are sorted by comparing whole records.
 const SMALL: usize = 16;
@@ -40,10 +40,10 @@ impl Arena {
         self.items.is_empty()
     }
 
-    /// Whether a record with a key of `length` bytes still fits.
+    /// Whether a record of `length` bytes still fits.
     pub fn has_room(&self, length: usize) -> bool {
         let used = self.bytes.len() + self.items.len() * ITEM;
-        self.is_empty() || used + FIXED + length + ITEM <= self.limit
+        self.is_empty() || used + length + ITEM <= self.limit
     }
 
     /// Adds a record. [`Arena::has_room`] must have returned true.
@@ -74,7 +74,7 @@ impl Arena {
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.records().zip(&self.items).map(|(record, item)| {
             let start = item.offset as usize;
-            &self.bytes[start..start + FIXED + record.key.len()]
+            &self.bytes[start..start + record.length()]
         })
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let mut arena = Arena::new(usize::MAX);
         for (ordinal, key) in keys.iter().enumerate() {
             let object = Object { path: vec![ordinal as u8 % 3], ..Object::default() };
-            arena.push(&Record::new(key, ordinal as u32, &object));
+            arena.push(&Record::new(key, ordinal as u32, &object, b""));
         }
         arena
     }
@@ -222,7 +222,7 @@ mod tests {
     fn always_holds_one_record() {
         let mut arena = Arena::new(0);
         assert!(arena.has_room(1000));
-        arena.push(&Record::new(b"a", 0, &Object::default()));
+        arena.push(&Record::new(b"a", 0, &Object::default(), b""));
         assert!(!arena.has_room(0));
         arena.clear();
         assert!(arena.has_room(1000) && arena.is_empty());

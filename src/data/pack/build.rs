@@ -25,6 +25,11 @@ pub trait Rows: Sync {
     /// The number of rows, and the first and the last `sys__id`.
     fn extent(&self) -> Result<(u64, RowId, RowId)>;
 
+    /// Whether a row costs a query of a server, so that the pack keeps what an open asks of it.
+    fn are_far(&self) -> bool {
+        false
+    }
+
     /// Reads the rows `within` a range, by ascending `sys__id`. Called from several threads.
     fn scan(
         &self,
@@ -43,6 +48,10 @@ impl Rows for (&Catalog, &VersionInfo) {
         self.0.extent(self.1)
     }
 
+    fn are_far(&self) -> bool {
+        self.0.is_far(self.1)
+    }
+
     fn scan(
         &self,
         columns: &[FileColumn],
@@ -56,13 +65,14 @@ impl Rows for (&Catalog, &VersionInfo) {
 /// Writes the pack of `rows` into the empty folder `folder`.
 pub fn build(rows: &dyn Rows, columns: &[FileColumn], folder: &Path, limits: Limits) -> Result<()> {
     let progress = &Progress::new(rows.label(), rows.extent()?.0)?;
-    let reading = read::Task { rows, columns, folder, budget: limits.arena, progress };
+    let (budget, stamps) = (limits.arena, rows.are_far());
+    let reading = read::Task { rows, columns, folder, stamps, budget, progress };
     let read::Read { ids, mut files, sorted, many } = reading.read()?;
     progress.writing();
     let mut parts = Vec::with_capacity(columns.len());
     for (number, (column, records)) in columns.iter().zip(sorted).enumerate() {
         let is_root = columns.len() == 1;
-        let task = Task { folder, number, is_root, ids: &ids, budget: limits.arena, progress };
+        let task = Task { folder, number, is_root, ids: &ids, stamps, budget, progress };
         let written = task.write(records)?;
         files.extend(written.sums);
         parts.push(ColumnPart::new(column, written.entries, many[number], written.has_moved));

@@ -9,6 +9,7 @@
 //! | `c<N>.rows` | row with an object | u32 ordinal, entry after entry |
 //! | `c<N>.offsets` | entry, and one more | u32, the start of its rows; only if any entry has several |
 //! | `c<N>.entry` | row | u32 entry, `u32::MAX` for none |
+//! | `c<N>.stamps`, `c<N>.stampat` | entry | version and etag, in some packs: [`super::stamp`] |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::index::IndexWriter;
 use super::output::{Output, Sum, Sums, mapped};
 use super::paths::Paths;
 use super::record::{Entry, NO_SIZE, NO_TIME};
+use super::stamp::{StampWriter, Stamps};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::map::Map;
 
@@ -42,12 +44,14 @@ pub struct ColumnWriter {
     identity: Output,
     rows: Output,
     offsets: Output,
+    stamps: Option<StampWriter>,
     entries: u32,
     row_count: u32,
 }
 
 impl ColumnWriter {
-    pub fn create(folder: &Path, number: usize) -> Result<Self, PackError> {
+    /// `stamps` says whether entries have stamps.
+    pub fn create(folder: &Path, number: usize, stamps: bool) -> Result<Self, PackError> {
         let file = |part| Output::create(folder.join(file_name(number, part)));
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -58,6 +62,7 @@ impl ColumnWriter {
             identity: file("identity")?,
             rows: file("rows")?,
             offsets: file("offsets")?,
+            stamps: stamps.then(|| StampWriter::create(folder, number)).transpose()?,
             entries: 0,
             row_count: 0,
         })
@@ -66,24 +71,26 @@ impl ColumnWriter {
     /// Adds an object under its own key.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), PackError> {
         let row = entry.row;
-        self.push_as(row.key, row.identity.short(), row.size, row.mtime)?;
+        self.push_as(row.key, (row.size, row.mtime, row.identity.short()), row.stamp)?;
         self.push_row(row.ordinal)?;
         entry.more.iter().try_for_each(|ordinal| self.push_row(*ordinal))
     }
 
-    /// Begins an entry; its rows follow.
+    /// Begins an entry with its size, time, identity and stamp; its rows follow.
     pub fn push_as(
         &mut self,
         key: &[u8],
-        identity: u64,
-        size: u64,
-        mtime: i64,
+        (size, mtime, identity): (u64, i64, u64),
+        stamp: &[u8],
     ) -> Result<(), PackError> {
         self.paths.push(key)?;
         self.size.put(&size.to_le_bytes())?;
         self.mtime.put(&mtime.to_le_bytes())?;
         self.identity.put(&identity.to_le_bytes())?;
         self.offsets.put(&self.row_count.to_le_bytes())?;
+        if let Some(stamps) = &mut self.stamps {
+            stamps.push(stamp)?;
+        }
         // No overflow: there are at most as many entries as rows.
         self.entries += 1;
         Ok(())
@@ -116,6 +123,9 @@ impl ColumnWriter {
             } else {
                 sums.insert(file_name(self.number, part), sum);
             }
+        }
+        for (part, sum) in self.stamps.map(StampWriter::finish).transpose()?.into_iter().flatten() {
+            sums.insert(file_name(self.number, part), sum);
         }
         let (name, sum) = write_entry_of(&self.folder, self.number, self.entries, rows)?;
         sums.insert(name, sum);
@@ -196,6 +206,7 @@ pub struct ColumnReader {
     mtime: Map,
     identity: Map,
     rows: RowsOf,
+    stamps: Option<Stamps>,
     entry_of: Map,
     row_total: u32,
 }
@@ -210,6 +221,7 @@ impl ColumnReader {
             mtime: map("mtime")?,
             identity: map("identity")?,
             rows: RowsOf::open(folder, number)?,
+            stamps: Stamps::open(folder, number, entries)?,
             entry_of: map("entry")?,
             row_total: rows,
         };
@@ -245,7 +257,12 @@ impl ColumnReader {
         }
     }
 
-    /// The same, converted.
+    /// The stamp of an entry; empty if it has none.
+    pub fn stamp(&self, entry: u32) -> Result<&[u8], PackError> {
+        self.stamps.as_ref().map_or(Ok(&[]), |stamps| stamps.get(entry))
+    }
+
+    /// The same as [`ColumnReader::raw`], converted.
     pub fn facts(&self, entry: u32) -> Result<super::Facts, PackError> {
         let (size, mtime, identity) = self.raw(entry)?;
         Ok(super::Facts {

@@ -112,6 +112,14 @@ impl Pack {
         })
     }
 
+    /// The stamp of an entry; empty if there is none.
+    pub(super) fn stamp_here(&self, entry: EntryId) -> Result<Vec<u8>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            reader.stamp(entry.number() - base).map(<[u8]>::to_vec)
+        })
+    }
+
     /// The entry's path below its column's root, segments joined by `/`.
     pub(super) fn path_here(&self, entry: EntryId) -> Result<Vec<u8>> {
         self.guarded(|| {

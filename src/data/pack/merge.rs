@@ -92,8 +92,7 @@ impl<'a> Source<'a> {
     }
 
     fn write(&self, stayed: &ColumnReader, writer: &mut ColumnWriter) -> Result<(), PackError> {
-        let (size, mtime, identity) = stayed.raw(self.entry)?;
-        writer.push_as(&self.key, identity, size, mtime)?;
+        writer.push_as(&self.key, stayed.raw(self.entry)?, stayed.stamp(self.entry)?)?;
         stayed.ordinals(self.entry)?.try_for_each(|ordinal| writer.push_row(ordinal))
     }
 }

@@ -35,6 +35,7 @@ mod record;
 mod settle;
 pub mod shared;
 mod sort;
+mod stamp;
 mod subset;
 
 use std::fs;
@@ -53,6 +54,7 @@ use self::columns::Columns;
 use self::error::Result;
 use self::names::remote::{self, Remote};
 use self::shared::{Shared, Written};
+use self::stamp::Sources;
 use dcfs_core::id::{EntryId, RowId};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
@@ -165,6 +167,8 @@ pub struct Pack {
     damage: Arc<Damage>,
     /// The columns that filters have used.
     packed: Columns,
+    /// Sources of its objects, as far as they are known.
+    sources: Sources,
     /// See [`Limits::kept`].
     kept: u64,
     /// The version's objects in the folder that hosts share, if there is one.

@@ -18,6 +18,7 @@ use super::manifest::Manifest;
 use super::names::remote::{self, Remote};
 use super::output::mapped;
 use super::shared::{self, Lease, Lost, Shared, Turn};
+use super::stamp::{PLACES, STAMPS, Sources};
 use super::{Column, Limits, Pack};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
@@ -210,6 +211,7 @@ pub(super) fn open(
         serial: OPENED.fetch_add(1, Ordering::Relaxed),
         damage,
         packed: Columns::default(),
+        sources: Sources::default(),
         shared: None,
         remote: None,
     })
@@ -238,6 +240,7 @@ pub(super) fn named(
         serial: OPENED.fetch_add(1, Ordering::Relaxed),
         damage: Damage::new(home),
         packed: Columns::default(),
+        sources: Sources::default(),
         shared: None,
         remote: Some(Box::new(remote)),
     })
@@ -251,7 +254,7 @@ fn check_names(manifest: &Manifest) -> Result<(), PackError> {
     let mut optional = vec![ids::FILE.to_owned()];
     let mut needed = Vec::new();
     for number in 0..manifest.columns.len() {
-        optional.push(file_name(number, "offsets"));
+        optional.extend(["offsets", STAMPS, PLACES].map(|part| file_name(number, part)));
         let parts = ["fst", "size", "mtime", "identity", "rows", "entry"];
         needed.extend(parts.map(|part| file_name(number, part)));
     }

@@ -18,6 +18,7 @@ use super::output::Sums;
 use super::progress::Progress;
 use super::record::Record;
 use super::sort::{Sorted, Sorters};
+use super::stamp;
 use crate::catalog::Row;
 use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind};
@@ -49,6 +50,8 @@ pub struct Task<'a> {
     pub rows: &'a dyn Rows,
     pub columns: &'a [FileColumn],
     pub folder: &'a Path,
+    /// Whether the stamps of objects are kept.
+    pub stamps: bool,
     /// The memory for sorting, in bytes.
     pub budget: usize,
     pub progress: &'a Progress,
@@ -221,7 +224,8 @@ impl<'a> Pass<'a> {
     }
 
     fn sifter(&self, sorters: Sorters) -> Sifter<'_> {
-        Sifter { pass: self, sorters, known: vec![None; self.many.len()], key: Vec::new(), rows: 0 }
+        let known = vec![None; self.many.len()];
+        Sifter { pass: self, sorters, known, key: Vec::new(), stamp: Vec::new(), rows: 0 }
     }
 }
 
@@ -232,6 +236,7 @@ struct Sifter<'a> {
     /// The source of each column with a single one, once known.
     known: Vec<Option<&'a str>>,
     key: Vec<u8>,
+    stamp: Vec<u8>,
     /// So far.
     rows: u64,
 }
@@ -245,7 +250,11 @@ impl Sifter<'_> {
                 self.meet(column, &object.source)?;
             }
             place::write_key(object, many, &mut self.key);
-            self.sorters.push(column, &Record::new(&self.key, ordinal, object))?;
+            if self.pass.task.stamps {
+                stamp::write(object, &mut self.stamp);
+            }
+            let record = Record::new(&self.key, ordinal, object, &self.stamp);
+            self.sorters.push(column, &record)?;
         }
         self.pass.task.progress.row();
         self.rows += 1;

@@ -13,8 +13,8 @@ pub const NO_SIZE: u64 = u64::MAX;
 /// Marks a row without a recorded time in a buffer.
 pub const NO_TIME: i64 = i64::MIN;
 
-/// The size of a record in bytes, without its key.
-pub const FIXED: usize = 40;
+/// The size of a record in bytes, without its key and its stamp.
+pub const FIXED: usize = 41;
 
 /// One row's object, at the key it would have alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +26,38 @@ pub struct Record<'a> {
     pub size: u64,
     /// Microseconds; [`NO_TIME`] if not recorded.
     pub mtime: i64,
+    /// See [`super::stamp`]; empty if there is none.
+    pub stamp: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    pub fn new(key: &'a [u8], ordinal: u32, object: &Object) -> Self {
+    pub fn new(key: &'a [u8], ordinal: u32, object: &Object, stamp: &'a [u8]) -> Self {
         Self {
             key,
             ordinal,
             identity: object.identity(),
             size: object.size.unwrap_or(NO_SIZE),
             mtime: object.last_modified.map_or(NO_TIME, Timestamp::micros),
+            stamp,
         }
     }
 
-    /// Appends it; the length is a `u32`, because keys are at most
-    /// [`dcfs_core::tree::key::LONGEST`] long.
+    /// Its size in bytes.
+    pub fn length(&self) -> usize {
+        FIXED + self.key.len() + self.stamp.len()
+    }
+
+    /// Appends it; the length of the key is a `u32`, because keys are at most
+    /// [`dcfs_core::tree::key::LONGEST`] long, and that of the stamp a byte.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.ordinal.to_le_bytes());
         out.extend_from_slice(&self.identity.0);
         out.extend_from_slice(&self.size.to_le_bytes());
         out.extend_from_slice(&self.mtime.to_le_bytes());
+        out.push(self.stamp.len() as u8);
         out.extend_from_slice(self.key);
+        out.extend_from_slice(self.stamp);
     }
 
     /// Splits the record off the start of `bytes`.
@@ -57,13 +67,16 @@ impl<'a> Record<'a> {
         let (identity, bytes) = bytes.split_first_chunk()?;
         let (size, bytes) = bytes.split_first_chunk()?;
         let (mtime, bytes) = bytes.split_first_chunk()?;
-        let (key, rest) = bytes.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (&stamp, bytes) = bytes.split_first()?;
+        let (key, bytes) = bytes.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let (stamp, rest) = bytes.split_at_checked(stamp.into())?;
         let record = Self {
             key,
             ordinal: u32::from_le_bytes(*ordinal),
             identity: Identity(*identity),
             size: u64::from_le_bytes(*size),
             mtime: i64::from_le_bytes(*mtime),
+            stamp,
         };
         Some((record, rest))
     }
@@ -128,10 +141,10 @@ mod tests {
     #[test]
     fn records_come_back_and_short_ones_do_not() {
         let object = Object { path: b"a".to_vec(), size: Some(7), ..Object::default() };
-        let record = Record::new(b"a\0b", 9, &object);
+        let record = Record::new(b"a\0b", 9, &object, b"\x00etag");
         let mut bytes = Vec::new();
         record.write(&mut bytes);
-        assert_eq!(bytes.len(), FIXED + 3);
+        assert_eq!((bytes.len(), record.length()), (FIXED + 8, FIXED + 8));
         assert_eq!(Record::split(&bytes), Some((record, &b""[..])));
         for end in 0..bytes.len() {
             assert_eq!(Record::split(&bytes[..end]), None, "cut at {end}");
@@ -143,10 +156,10 @@ mod tests {
         let object = |path: &str| Object { path: path.into(), ..Object::default() };
         let (one, two) = (object("1"), object("2"));
         let mut records = vec![
-            Record::new(b"a", 0, &one),
-            Record::new(b"a", 1, &two),
-            Record::new(b"a", 2, &one),
-            Record::new(b"b", 3, &one),
+            Record::new(b"a", 0, &one, b""),
+            Record::new(b"a", 1, &two, b""),
+            Record::new(b"a", 2, &one, b""),
+            Record::new(b"b", 3, &one, b""),
         ];
         records.sort();
         let entries: Vec<_> =

@@ -32,6 +32,8 @@ pub struct Task<'a> {
     /// Whether its tree is the version's directory.
     pub is_root: bool,
     pub ids: &'a RowIds,
+    /// Whether the stamps of objects are kept.
+    pub stamps: bool,
     /// Memory for sorting moved objects, in bytes.
     pub budget: usize,
     pub progress: &'a Progress,
@@ -72,7 +74,7 @@ impl Task<'_> {
             fs::remove_file(&path).map_err(PackError::write(&path))?;
         }
         let (directories, moved) = self.name(&stayed, moves)?;
-        let mut writer = ColumnWriter::create(self.folder, self.number)?;
+        let mut writer = ColumnWriter::create(self.folder, self.number, self.stamps)?;
         merge::merge(&stayed, &directories, &moved, &mut writer)?;
         writer.finish(self.ids.count)
     }
@@ -130,7 +132,7 @@ struct FirstPass<'t, 'r> {
 
 impl<'t, 'r> FirstPass<'t, 'r> {
     fn new(task: &'t Task<'t>) -> Result<Self, PackError> {
-        let writer = ColumnWriter::create(task.folder, task.number)?;
+        let writer = ColumnWriter::create(task.folder, task.number, task.stamps)?;
         Ok(Self { task, writer, moves: Moves::default(), best: None })
     }
 

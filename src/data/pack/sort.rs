@@ -33,7 +33,7 @@ impl Sorters {
 
     /// Adds a record of one column.
     pub fn push(&mut self, column: usize, record: &Record<'_>) -> Result<(), PackError> {
-        if !self.sorter.arena(column).has_room(record.key.len()) {
+        if !self.sorter.arena(column).has_room(record.length()) {
             self.sorter.spill(column).map_err(PackError::write(&self.folder))?;
         }
         self.sorter.arena(column).push(record);
@@ -164,7 +164,7 @@ mod tests {
             let mut sorters = Sorters::new(folder.path(), 2, budget);
             for column in 0..2 {
                 for (ordinal, key) in keys(column) {
-                    let record = Record::new(key.as_bytes(), ordinal, &Object::default());
+                    let record = Record::new(key.as_bytes(), ordinal, &Object::default(), b"");
                     sorters.push(column, &record).expect("pushed");
                 }
             }
@@ -188,7 +188,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut aside = Aside::create(folder.path()).expect("made");
         for (ordinal, key) in keys(0) {
-            aside.push(&Record::new(key.as_bytes(), ordinal, &Object::default())).expect("pushed");
+            let record = Record::new(key.as_bytes(), ordinal, &Object::default(), b"");
+            aside.push(&record).expect("pushed");
         }
         let sorted = aside.finish().expect("written");
         let got: Vec<u32> =
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error() {
         let mut sorters = Sorters::new(Path::new("/nonexistent"), 1, 0);
-        let mut push = |n: u32| sorters.push(0, &Record::new(b"a", n, &Object::default()));
+        let mut push = |n: u32| sorters.push(0, &Record::new(b"a", n, &Object::default(), b""));
         let error = (0..100).find_map(|n| push(n).err()).expect("the second record spills");
         assert!(error.to_string().contains("`/nonexistent`"), "{error}");
     }

@@ -33,6 +33,9 @@ pub struct BlockWriter {
     times: Vec<u8>,
     rows: Vec<u8>,
     identities: Vec<u8>,
+    /// The length of each stamp, and all of them: digests for the most part, which do not get shorter.
+    stamp_lengths: Vec<u8>,
+    stamps: Vec<u8>,
 }
 
 impl BlockWriter {
@@ -46,12 +49,13 @@ impl BlockWriter {
         self.count >= most || self.keys >= MOST_KEYS
     }
 
-    /// Adds the next entry in key order, with its size, time and identity as in the buffers of a
+    /// Adds the next entry in key order, with its size, time, identity and stamp as in the buffers of a
     /// column, and the `sys__id`s of its rows, of which there is at least one.
     pub fn push(
         &mut self,
         key: &[u8],
         (size, time, identity): (u64, i64, u64),
+        stamp: &[u8],
         rows: impl Iterator<Item = i64>,
     ) {
         let shared = common(&self.last, key);
@@ -64,6 +68,8 @@ impl BlockWriter {
         put_step(&mut self.times, self.last_time, time);
         self.last_time = time;
         self.identities.extend_from_slice(&identity.to_le_bytes());
+        self.stamp_lengths.push(stamp.len() as u8);
+        self.stamps.extend_from_slice(stamp);
         let (mut total, mut kept) = (0_u64, Vec::new());
         for row in rows {
             if kept.len() < MOST_ROWS {
@@ -92,9 +98,14 @@ impl BlockWriter {
             self.times,
             self.rows,
             self.identities,
+            self.stamp_lengths,
         ];
         bytes.extend(parts.into_iter().flatten());
-        squeeze(&bytes)
+        let squeezed = squeeze(&bytes)?;
+        let mut block = (squeezed.len() as u32).to_le_bytes().to_vec();
+        block.extend(squeezed);
+        block.extend(self.stamps);
+        Ok(block)
     }
 }
 
@@ -109,6 +120,9 @@ pub struct Block {
     sizes: Vec<u64>,
     times: Vec<i64>,
     identities: Vec<u64>,
+    /// The stamps, one after the other, and where each ends.
+    stamps: Vec<u8>,
+    stamp_ends: Vec<u32>,
     /// The `sys__id` of the first row of each.
     rows: Vec<i64>,
     /// For each entry with several rows: its place here, their number, and the first of them.
@@ -118,7 +132,10 @@ pub struct Block {
 impl Block {
     /// Reads a block, which should have `count` entries.
     pub fn read(bytes: &[u8], count: usize) -> Result<Self, PackError> {
-        let mut bytes = unsqueezed(bytes);
+        let (length, rest) = bytes.split_first_chunk().ok_or_else(odd)?;
+        let squeezed = rest.split_at_checked(u32::from_le_bytes(*length) as usize);
+        let (squeezed, stamps) = squeezed.ok_or_else(odd)?;
+        let mut bytes = unsqueezed(squeezed);
         if bytes.number()? != count as u64 {
             return Err(odd());
         }
@@ -146,8 +163,19 @@ impl Block {
         let (rows, several) = read_rows(&mut bytes, count)?;
         let identities = (0..count).map(|_| Ok(u64::from_le_bytes(bytes.array()?)));
         let identities = identities.collect::<Result<_, PackError>>()?;
+        let mut end = 0_u32;
+        let mut next = || {
+            let [length] = bytes.array()?;
+            end += u32::from(length);
+            Ok(end)
+        };
+        let stamp_ends = (0..count).map(|_| next()).collect::<Result<_, PackError>>()?;
         bytes.end()?;
-        Ok(Self { prefix, rest, ends, sizes, times, identities, rows, several })
+        if end as usize != stamps.len() {
+            return Err(odd());
+        }
+        let stamps = stamps.to_vec();
+        Ok(Self { prefix, rest, ends, sizes, times, identities, stamps, stamp_ends, rows, several })
     }
 
     /// The number of entries.
@@ -158,7 +186,8 @@ impl Block {
     /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let several: usize = self.several.iter().map(|(_, _, rows)| 48 + rows.len() * 8).sum();
-        self.prefix.len() + self.rest.len() + self.count() * 36 + several + 256
+        let texts = self.prefix.len() + self.rest.len() + self.stamps.len();
+        texts + self.count() * 40 + several + 256
     }
 
     fn rest(&self, at: usize) -> Result<&[u8], PackError> {
@@ -204,6 +233,13 @@ impl Block {
             mtime: (*time != NO_TIME).then_some(Timestamp::from_micros(*time)),
             identity: *identity,
         })
+    }
+
+    /// The stamp of the entry at a place; empty if there is none.
+    pub fn stamp(&self, at: usize) -> Result<&[u8], PackError> {
+        let end = *self.stamp_ends.get(at).ok_or_else(odd)? as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.stamp_ends[before] as usize);
+        self.stamps.get(start..end).ok_or_else(odd)
     }
 
     /// The first `most` rows of the entry at a place, by `sys__id`; `None` if they are not all here.
@@ -289,14 +325,19 @@ pub fn child<'k>(key: &'k [u8], dir: &[u8]) -> Option<(&'k [u8], bool)> {
 mod tests {
     use super::*;
 
+    /// Of different lengths.
+    fn stamp_of(at: usize, key: &str) -> &[u8] {
+        &key.as_bytes()[..at.min(key.len())]
+    }
+
     fn block(keys: &[&str]) -> (Vec<u8>, Block) {
         let mut writer = BlockWriter::default();
         for (at, key) in keys.iter().enumerate() {
             let rows = (0..=at as i64 * 20).map(|row| row * 7 + at as i64);
             let facts = (at as u64 * 1000, -(at as i64), u64::MAX - at as u64);
-            writer.push(key.as_bytes(), facts, rows);
+            writer.push(key.as_bytes(), facts, stamp_of(at, key), rows);
         }
-        writer.push(b"zz", (NO_SIZE, NO_TIME, 7), std::iter::once(i64::MAX));
+        writer.push(b"zz", (NO_SIZE, NO_TIME, 7), b"last", std::iter::once(i64::MAX));
         let bytes = writer.finish().expect("squeezed");
         let read = Block::read(&bytes, keys.len() + 1).expect("whole");
         (bytes, read)
@@ -316,12 +357,15 @@ mod tests {
                 (Some(at as u64 * 1000), u64::MAX - at as u64)
             );
             assert_eq!(block.rows(at, 1).expect("there"), Some(vec![at as i64]));
+            assert_eq!(block.stamp(at).expect("there"), stamp_of(at, key));
         }
         assert_eq!(block.rows(1, usize::MAX).expect("there").map(|rows| rows.len()), Some(21));
         assert_eq!(block.rows(4, MOST_ROWS).expect("there").map(|rows| rows.len()), Some(32));
         assert_eq!(block.rows(4, usize::MAX).expect("there"), None, "81 are too many");
         let last = block.facts(5).expect("there");
         assert_eq!((last.size, last.mtime, last.identity), (None, None, 7));
+        assert_eq!(block.stamp(5).expect("there"), b"last");
+        assert!(block.stamp(6).is_err());
         assert_eq!((block.shared(2).expect("two"), block.shared(3).expect("two")), (1, 1));
         assert!(block.key(6).is_err() && block.facts(6).is_err() && block.rows(6, 1).is_err());
         assert_eq!((block.from(b"").expect("all"), block.from(b"zzz").expect("none")), (0, 6));
@@ -339,7 +383,9 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
                 if let Ok(block) = Block::read(&changed, 4) {
-                    (0..4).for_each(|at| drop((block.key(at), block.facts(at), block.rows(at, 9))));
+                    (0..4).for_each(|at| {
+                        drop((block.key(at), block.facts(at), block.stamp(at), block.rows(at, 9)))
+                    });
                 }
             }
         }

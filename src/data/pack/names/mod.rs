@@ -43,7 +43,7 @@ pub use self::walk::Walk;
 pub use super::shared::PIECE;
 
 /// Changes whenever the form of blocks changes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The file of blocks.
 pub const BLOCKS: &str = "names.blocks";
@@ -214,6 +214,12 @@ impl Names {
     pub fn facts(&self, column: u16, entry: u32) -> Result<Facts, PackError> {
         let (_, page) = self.page_of(column, entry)?;
         page.block()?.facts(page.at(entry))
+    }
+
+    /// The stamp of an entry; empty if there is none.
+    pub fn stamp(&self, column: u16, entry: u32) -> Result<Vec<u8>, PackError> {
+        let (_, page) = self.page_of(column, entry)?;
+        page.block()?.stamp(page.at(entry)).map(<[u8]>::to_vec)
     }
 
     /// The first `most` rows of an entry, by `sys__id`; `None` if not all are in its block.

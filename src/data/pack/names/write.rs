@@ -153,7 +153,7 @@ fn column(
             is_known &= id.is_some();
             id
         });
-        writer.push(key, reader.raw(entry)?, named);
+        writer.push(key, reader.raw(entry)?, reader.stamp(entry)?, named);
         if !is_known {
             return Err(PackError::damaged("an entry names a row that is not there"));
         }
