@@ -16,7 +16,7 @@ use super::output::{Output, Sums};
 use dcfs_core::schema::FileColumn;
 
 /// Changes whenever the contents of files or the rules for names change.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Rows and entries are numbered with 32 bits: there are fewer than this.
 pub const MOST: u64 = u32::MAX as u64;
