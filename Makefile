@@ -15,6 +15,8 @@ SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
 SOAK_CASES ?= 20000
 FUZZ_SECONDS ?= 60
+# Processes for the tests in Python, which mostly wait.
+WORKERS ?= 2
 ROWS ?= 1000000
 # PROFILE=dev packages the debug build, to try the scripts.
 PROFILE ?= release
@@ -45,7 +47,7 @@ unit: ## The tests in Rust; random cases have a fixed seed here, and new ones in
 	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
-	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
+	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini -n $(WORKERS) --dist loadfile tests/python $(PYTEST)
 
 fuzz: setup ## Fuzz the language of filters and SQL for FUZZ_SECONDS
 	tests/fuzz/run $(FUZZ_SECONDS)

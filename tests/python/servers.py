@@ -20,9 +20,16 @@ import pytest
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port. Workers of pytest-xdist share out all ports, so that none takes another's before its server does."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        # By pairs: Linux prefers ports of one parity.
+        if port // 2 % workers == worker:
+            return port
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import mounts
+import servers
 
 pytestmark = pytest.mark.mount
 
@@ -105,9 +106,7 @@ def test_hangup_rereads_settings_and_reopens_the_log(dcfs, small_catalog, tmp_pa
 
 
 def test_metrics_are_answered_over_http(dcfs, small_catalog, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{servers.free_port()}"
     with dcfs.mount(small_catalog, tmp_path / "mnt", "-o", f"metrics={address}") as mount:
         (mount.datasets / "few" / "a" / "0.txt").read_bytes()
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:

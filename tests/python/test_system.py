@@ -83,6 +83,8 @@ class Room:
         os.chmod(device, 0o666)
         conf.write_text("# without user_allow_other\n")
         self.wait()
+        # Mounts of other tests: what is mounted here as well lives on when they unmount it.
+        self.run("umount", "--all", "--lazy", "--no-canonicalize", "--types", "fuse.dcfs")
         for ours, place in [(device, "/dev/fuse"), (conf, "/etc/fuse.conf")]:
             self.run("mount", "--bind", ours, place, check=True)
 
