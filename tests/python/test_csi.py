@@ -1,72 +1,16 @@
 """`dcfs csi` as called by the kubelet: gRPC over a socket, with the messages and methods of the public `csi.proto`."""
 
 import os
-import subprocess
 import time
-from contextlib import contextmanager
 
-import grpc
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-import csi_proto
 import mounts
 import sql
+from csi_plugin import CSI, METHODS, plugin, publishing, served_by
 
 pytestmark = [pytest.mark.mount, pytest.mark.root]
-
-CSI, METHODS = csi_proto.load()
-
-
-class Plugin:
-    """A client of the socket."""
-
-    def __init__(self, channel):
-        self.channel = channel
-
-    def call(self, method, request=None):
-        # One that no version of CSI has is asked with the first message that comes.
-        asks, answers = METHODS.get(method, ("ProbeRequest", "ProbeResponse"))
-        request = request or CSI[asks]()
-        assert type(request) is CSI[asks]
-        ask = self.channel.unary_unary(f"/csi.v1.{method}", CSI[asks].SerializeToString, CSI[answers].FromString)
-        return ask(request, timeout=60, wait_for_ready=True)
-
-    def fails(self, method, request=None):
-        """The code that a call fails with, and why."""
-        with pytest.raises(grpc.RpcError) as failed:
-            self.call(method, request)
-        return failed.value.code().name, failed.value.details()
-
-    def publish(self, target, volume="v1", secrets=(), **attributes):
-        self.call("Node/NodePublishVolume", publishing(target, volume, secrets, **attributes))
-
-    def unpublish(self, target, volume="v1"):
-        self.call("Node/NodeUnpublishVolume", CSI["NodeUnpublishVolumeRequest"](volume_id=volume, target_path=str(target)))
-
-
-def publishing(target, volume="v1", secrets=(), **attributes):
-    capability = {"mount": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}
-    return CSI["NodePublishVolumeRequest"](
-        volume_id=volume, target_path=str(target), volume_capability=capability, readonly=True, volume_context=attributes, secrets=dict(secrets)
-    )
-
-
-@contextmanager
-def plugin(dcfs, catalogs, folder, *flags, **environment):
-    folder.mkdir(exist_ok=True)
-    socket = folder / "csi.sock"
-    command = [mounts.DCFS, "csi", "--endpoint", f"unix://{socket}", "--node", "node-1", "--catalogs", catalogs, "--folder", folder / "own", "--", *flags]
-    process = subprocess.Popen(command, env={**dcfs.environment, **environment}, stdout=subprocess.PIPE, text=True)
-    try:
-        assert "serving volumes" in process.stdout.readline()
-        # As sent by the kubelet; by default this client would send the path, which is not a valid host name.
-        with grpc.insecure_channel(f"unix://{socket}", options=[("grpc.default_authority", "localhost")]) as channel:
-            yield Plugin(channel)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
 
 @pytest.fixture
 def catalogs(small_catalog, tmp_path):
@@ -165,6 +109,35 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(dcfs, catalogs, tmp_p
         assert node.fails("Node/NodeUnpublishVolume", CSI["NodeUnpublishVolumeRequest"](volume_id="1"))[0] == "INVALID_ARGUMENT"
 
 
+SERVERS = "clickhouse://reader@clickhouse.data/d?metastore=postgresql://reader@postgres.data/d"
+PASSWORDS = {"CLICKHOUSE_PASSWORD": "pa:ss@word", "PGPASSWORD": "pa:ss@word"}
+REFUSED = {
+    "no secret": (SERVERS, {}, "no `CLICKHOUSE_PASSWORD`"),
+    "half a secret": (SERVERS, {"CLICKHOUSE_PASSWORD": "x"}, "no `PGPASSWORD`"),
+    "no token": ("studio://team", PASSWORDS, "no `DATACHAIN_STUDIO_TOKEN`"),
+    "no team": ("studio://", {"DATACHAIN_STUDIO_TOKEN": "x"}, "names no team"),
+    "a password": (SERVERS.replace("reader@click", "reader:pa:ss@word@click"), PASSWORDS, "leave it out of `clickhouse://`"),
+    "a password for names": (SERVERS.replace("reader@post", "reader:pa:ss@word@post"), PASSWORDS, "leave it out of `postgresql://`"),
+    "another scheme": ("postgresql://reader:pa:ss@word@host/d", PASSWORDS, "below the folder of catalogs, or an address"),
+    "a file": ("clickhouse://host/d?metastore=/catalogs/a", PASSWORDS, "reads no file of the node"),
+    "this node": (SERVERS.replace("clickhouse.data", "127.0.0.1"), PASSWORDS, "the node itself"),
+    "names on this node": (SERVERS.replace("postgres.data", "localhost"), PASSWORDS, "the node itself"),
+    "a file of passwords": (SERVERS, {**PASSWORDS, "PGPASSFILE": "/root/.pgpass"}, "PGPASSFILE"),
+    "a server that gets the token": ("studio://team", {"DATACHAIN_STUDIO_TOKEN": "x", "DATACHAIN_STUDIO_URL": "http://169.254.169.254"}, "the node itself"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_catalog_on_servers_is_refused(dcfs, catalogs, tmp_path, why):
+    """Before anybody is asked, with a message that repeats no password; the plugin's own passwords do not count."""
+    address, secrets, message = REFUSED[why]
+    target = tmp_path / "target"
+    with plugin(dcfs, catalogs, tmp_path / "plugin", **PASSWORDS, DATACHAIN_STUDIO_TOKEN="mine") as node:
+        code, told = node.fails("Node/NodePublishVolume", publishing(target, secrets=secrets, catalog=address))
+        assert code == "INVALID_ARGUMENT" and message in told and "pa:ss" not in told, (code, told)
+        assert not target.exists() and os.listdir(tmp_path / "plugin" / "own") == []
+
+
 def test_a_volume_whose_process_died_is_mounted_again(dcfs, catalogs, tmp_path):
     target = tmp_path / "target"
     with plugin(dcfs, catalogs, tmp_path / "plugin") as node:
@@ -184,18 +157,11 @@ def test_a_volume_whose_process_died_is_mounted_again(dcfs, catalogs, tmp_path):
         node.unpublish(target)
 
 
-def served_by(pid, mountpoint):
-    try:
-        words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-        return b"--report" in words and mountpoint.encode() in words
-    except OSError:
-        return False
-
-
 def test_a_secret_is_of_its_volume_alone(dcfs, catalogs, tmp_path):
     """Its process has the secret's variables and none of the plugin's credentials; another volume has the plugin's."""
     targets = {"with": {"AWS_ACCESS_KEY_ID": "theirs", "AWS_SECRET_ACCESS_KEY": "s"}, "without": {}}
     mine = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "m", "AWS_SESSION_TOKEN": "t"}
+    mine |= {"CLICKHOUSE_PASSWORD": "c", "CLICKHOUSE_PASSWORD_FILE": "/c", "PGPASSWORD": "p", "PGPASSFILE": "/p", "DATACHAIN_STUDIO_TOKEN": "d"}
     with plugin(dcfs, catalogs, tmp_path / "plugin", **mine) as node:
         seen, caches = {}, set()
         for name, secrets in targets.items():
@@ -209,7 +175,7 @@ def test_a_secret_is_of_its_volume_alone(dcfs, catalogs, tmp_path):
             assert (b"AWS_EC2_METADATA_DISABLED" in variables) == (name == "with" or "AWS_EC2_METADATA_DISABLED" in dcfs.environment)
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
             caches.add([word for word in words if word.startswith(b"--cache-dir=")][-1])
-        assert seen == {"with": ["theirs", "s", ""], "without": ["mine", "m", "t"]}
+        assert seen == {"with": ["theirs", "s", "", "", "", "", "/dev/null", ""], "without": list(mine.values())}
         assert len(caches) == 2, "what one may read is not the other's to find"
         for name in targets:
             node.unpublish(tmp_path / name, name)

@@ -59,6 +59,7 @@ use dcfs_core::version::Version;
 pub use digest::of as digest;
 use error::Error;
 use metastore::Metastore;
+use split::address::{Address, Names};
 pub(crate) use sqlite::bounds::Budget;
 use sqlite::connect::Pool;
 pub use studio::progress::{Pulling, pulls, watch_pulls};
@@ -211,6 +212,32 @@ pub fn is_address(path: &Path) -> bool {
 /// Whether a path is the address of a catalog of Studio, which is only read.
 pub fn is_studio(path: &Path) -> bool {
     studio::address::is_address(path)
+}
+
+/// The servers that an address names: for whoever decides whether they may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The hosts of rows and of names; `None` if the names are in a file of this machine.
+    Servers { rows: String, names: Option<String> },
+    /// Whether the address names a team of Studio; its server is named elsewhere.
+    Studio { has_team: bool },
+}
+
+/// Parses an address, without asking anybody.
+///
+/// # Errors
+/// It is none, or an invalid one. A password in it is not repeated.
+pub fn named(address: &str) -> Result<Named> {
+    if is_studio(Path::new(address)) {
+        let team = studio::address::team(address).map_err(error::Error::from)?;
+        return Ok(Named::Studio { has_team: team.is_some() });
+    }
+    let Address { warehouse, metastore } = Address::parse(address).map_err(error::Error::from)?;
+    let names = match metastore {
+        Names::Postgres(server) => Some(server.host),
+        Names::Sqlite(_) => None,
+    };
+    Ok(Named::Servers { rows: warehouse.host, names })
 }
 
 /// The user's folder for state.

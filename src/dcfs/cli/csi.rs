@@ -13,9 +13,9 @@ use dcfs_core::error::{Error, Kind, Result};
 
 /// Serve as the node plugin `csi.dcfs` of the Kubernetes Container Storage Interface
 ///
-/// Volumes are catalogs below one folder, or a dataset or a filter of one, mounted read-only where the kubelet
-/// asks for them. Attributes of a volume: catalog, dataset, filter, region, endpointUrl, anon, prefetch; its
-/// secret holds credentials under the names of their environment variables.
+/// Volumes are catalogs below one folder or on servers, or a dataset or a filter of one, mounted read-only where
+/// the kubelet asks for them. Attributes of a volume: catalog, dataset, filter, region, endpointUrl, anon,
+/// prefetch; its secret holds credentials under the names of their environment variables.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Csi {

@@ -6,8 +6,8 @@
 //! the plugin, and a bind mount of that, or of a dataset in it, at the path that the kubelet names ([`node`]).
 //! The plugin is stateless: its state is the mount table.
 //!
-//! Whoever may write a pod may write attributes. So they choose among the catalogs of one folder, while
-//! buckets, local files and flags are the administrator's choice.
+//! Whoever may write a pod may write attributes. So they choose among the catalogs of one folder, or name one on
+//! servers with passwords of their own, while buckets, local files and flags are the administrator's choice.
 
 mod grpc;
 mod messages;

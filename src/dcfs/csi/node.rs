@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::grpc::{Code, Status};
 use super::messages::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
-use super::volume::{CREDENTIALS, Volume};
+use super::volume::{CREDENTIALS, Source, Volume};
 use crate::fuse::mounts::{self, Health};
 use dcfs_core::error::Kind;
 use dcfs_core::expr::SLASH;
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(110);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Settings that keep a volume with its own secret from files and machines with the plugin's credentials.
-const WITHOUT_OURS: [(&str, &str); 7] = [
+const WITHOUT_OURS: [(&str, &str); 10] = [
     ("AWS_CONFIG_FILE", "/dev/null"),
     ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
     ("AWS_EC2_METADATA_DISABLED", "true"),
@@ -46,6 +46,9 @@ const WITHOUT_OURS: [(&str, &str); 7] = [
     ("CLOUDSDK_CONFIG", "/nonexistent"),
     ("NO_GCE_CHECK", "true"),
     ("HF_HOME", "/nonexistent"),
+    ("PGPASSFILE", "/dev/null"),
+    ("DATACHAIN_GLOBAL_CONFIG_DIR", "/nonexistent"),
+    ("DATACHAIN_SYSTEM_CONFIG_DIR", "/nonexistent"),
 ];
 
 /// The administrator's settings.
@@ -157,13 +160,17 @@ impl Node {
 
     /// Starts the process that serves a volume on a folder of its own.
     fn mount(&self, volume: &Volume, own: &Path) -> Result<(), Status> {
-        let catalog = beneath(&self.settings.catalogs, &volume.catalog)?;
+        let catalog = match &volume.catalog {
+            Source::Folder(way) => beneath(&self.settings.catalogs, way)?,
+            Source::Servers(address) => PathBuf::from(address),
+        };
         let internal = |error: private::Error| Status::new(Code::Internal, error.to_string());
         private::folder(own).map_err(internal)?;
         let cache = self.cache();
         private::cache(&cache, &[CACHES]).map_err(internal)?;
+        let kept = cache.join(CACHES).join(kept_apart(&catalog, volume));
         let mut of_volume = OsString::from("--cache-dir=");
-        of_volume.push(cache.join(CACHES).join(kept_apart(&catalog, volume)));
+        of_volume.push(&kept);
         let mut command = Command::new(&self.settings.program);
         command.args(["mount", "--allow-other", "--no-local-files"]);
         // If a flag is given twice, the last wins: the administrator's.
@@ -179,6 +186,12 @@ impl Node {
             command.envs(WITHOUT_OURS);
         }
         command.envs(volume.secrets.iter().map(|(name, value)| (name, value)));
+        if let Source::Servers(_) = volume.catalog {
+            // What is kept of a server, such as names and rows of Studio, is what its password may read.
+            let state = kept.with_extension("state");
+            private::folder(&state).map_err(internal)?;
+            command.env("XDG_STATE_HOME", state);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let done = {
             let _waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);

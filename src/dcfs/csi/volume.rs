@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
+use dcfs_data::catalog::{self, Named};
+
 use super::grpc::{Code, Status};
 
 /// Prefix of attributes that Kubernetes adds.
@@ -12,7 +14,7 @@ const OF_KUBERNETES: &str = "csi.storage.k8s.io/";
 
 /// Allowed keys of a secret: variables that are credentials themselves. A variable that names a file or a
 /// program would be opened or run on the node.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 17] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -24,16 +26,45 @@ const SECRETS: [&str; 11] = [
     "AZURE_STORAGE_CONNECTION_STRING",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
     "HF_TOKEN",
+    "CLICKHOUSE_USER",
+    CLICKHOUSE_PASSWORD,
+    "PGUSER",
+    PGPASSWORD,
+    STUDIO_TOKEN,
+    STUDIO_URL,
 ];
 
+/// Passwords of servers, which a secret contains for the address of a catalog.
+const CLICKHOUSE_PASSWORD: &str = "CLICKHOUSE_PASSWORD";
+const PGPASSWORD: &str = "PGPASSWORD";
+const STUDIO_TOKEN: &str = "DATACHAIN_STUDIO_TOKEN";
+
+/// The server that gets the token of Studio.
+const STUDIO_URL: &str = "DATACHAIN_STUDIO_URL";
+
 /// Prefixes of variables with credentials of the plugin, which are removed for a volume with its own secret.
-pub const CREDENTIALS: [&str; 5] = ["AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "HF_"];
+pub const CREDENTIALS: [&str; 8] =
+    ["AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "HF_", "CLICKHOUSE_", "PG", "DATACHAIN_"];
+
+/// The catalog of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Relative to the folder of catalogs; empty for that folder itself.
+    Folder(PathBuf),
+    /// The address of a catalog on servers.
+    Servers(String),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Folder(PathBuf::new())
+    }
+}
 
 /// A requested volume.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Relative to the folder of catalogs; empty for that folder itself.
-    pub catalog: PathBuf,
+    pub catalog: Source,
     /// `pets` or `pets@1.0.0`; `None` for the whole catalog.
     pub dataset: Option<String>,
     /// A filter of the dataset.
@@ -59,7 +90,7 @@ impl Volume {
         for (key, value) in given {
             let mut flag = |name: &str| volume.flags.push(format!("--{name}={value}").into());
             match key.as_str() {
-                "catalog" => volume.catalog = below(value)?,
+                "catalog" => volume.catalog = source(value)?,
                 "dataset" => volume.dataset = Some(name(value)?.to_owned()),
                 "filter" if value.len() < 4096 => volume.filter = Some(value.clone()),
                 "region" => flag("region"),
@@ -90,6 +121,9 @@ impl Volume {
             }
             volume.secrets.push((key.clone(), value.clone()));
         }
+        if let Source::Servers(address) = &volume.catalog {
+            check_servers(address, secrets)?;
+        }
         let is_anonymous = volume.flags.iter().any(|flag| flag == "--anon");
         if attributes.contains_key("endpointUrl") && volume.secrets.is_empty() && !is_anonymous {
             return Err(invalid(
@@ -100,54 +134,105 @@ impl Volume {
     }
 }
 
-/// Refuses a server that is this node itself or its metadata service: the plugin sends requests as the node,
-/// not as the pod.
-fn check_endpoint(url: &str) -> Result<(), Status> {
-    let wrong = |why: &str| {
-        Err(invalid(format!(
-            "`endpointUrl` {why}; such a one is named by the administrator, as a flag of the plugin"
-        )))
+/// The catalog that an attribute names. What may contain a password is not repeated.
+fn source(text: &str) -> Result<Source, Status> {
+    if catalog::is_address(Path::new(text)) {
+        return Ok(Source::Servers(text.to_owned()));
+    }
+    let path = Path::new(text);
+    let is_down =
+        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    match is_down && !text.contains(['\0', '@']) && !text.contains(":/") {
+        true => Ok(Source::Folder(path.to_owned())),
+        false => Err(invalid(
+            "`catalog` is a path below the folder of catalogs, or an address: clickhouse://USER@HOST/DATABASE?metastore=postgresql://USER@HOST/DATABASE, or studio://TEAM".into(),
+        )),
+    }
+}
+
+/// Refuses an address with a password, of a file, or of the node itself, and one whose passwords are not in the
+/// secret: those of the plugin are sent to no server that a pod names.
+fn check_servers(address: &str, secrets: &HashMap<String, String>) -> Result<(), Status> {
+    let named = catalog::named(address).map_err(|error| invalid(error.to_string()))?;
+    let needed: &[&str] = match &named {
+        Named::Servers { names: None, .. } => {
+            return Err(invalid(
+                "the metastore of a volume's `catalog` is `postgresql://...`: a volume reads no file of the node".into(),
+            ));
+        }
+        Named::Studio { has_team: false } => {
+            return Err(invalid("`catalog` names no team: write studio://TEAM".into()));
+        }
+        Named::Servers { .. } => &[CLICKHOUSE_PASSWORD, PGPASSWORD],
+        Named::Studio { .. } => &[STUDIO_TOKEN],
     };
+    if let Some(missing) = needed.iter().find(|key| !secrets.contains_key(**key)) {
+        return Err(invalid(format!(
+            "a catalog on servers needs a secret with {}, and it has no `{missing}`; for a user without a password, leave it empty",
+            needed.join(" and ")
+        )));
+    }
+    match named {
+        Named::Servers { rows, names } => std::iter::once(rows).chain(names).try_for_each(|host| {
+            check_host(&host).map_err(|why| {
+                invalid(format!(
+                    "a server of `catalog` {why}: `{host}`; a volume names another machine"
+                ))
+            })
+        }),
+        Named::Studio { .. } => match secrets.get(STUDIO_URL) {
+            Some(url) => {
+                check_url(url).map_err(|why| invalid(format!("`{STUDIO_URL}` in the secret {why}")))
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+/// Refuses an endpoint that is this node itself or its metadata service.
+fn check_endpoint(url: &str) -> Result<(), Status> {
+    check_url(url).map_err(|why| {
+        invalid(format!(
+            "`endpointUrl` {why}; such a one is named by the administrator, as a flag of the plugin"
+        ))
+    })
+}
+
+/// Why a URL may not be asked.
+fn check_url(url: &str) -> Result<(), &'static str> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let Some(rest) = rest else { return wrong("is not of the form http://HOST or https://HOST") };
+    let Some(rest) = rest else { return Err("is not of the form http://HOST or https://HOST") };
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     if authority.is_empty() || !authority.chars().all(is_plain) {
-        return wrong("names no valid host");
+        return Err("names no valid host");
     }
-    let host = match authority.strip_prefix('[') {
+    check_host(match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
-    };
+    })
+}
+
+/// Why a host may not be asked: the plugin sends requests as the node, not as the pod, so it may be neither this
+/// node nor its metadata service.
+fn check_host(host: &str) -> Result<(), &'static str> {
+    const NEAR: &str = "is an address of the node itself";
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
         let is_near = match address.to_canonical() {
             IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
             IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
         };
-        return if is_near { wrong("is an address of the node itself") } else { Ok(()) };
+        return if is_near { Err(NEAR) } else { Ok(()) };
     }
     // A host that ends in a number is an IPv4 address in another notation, such as 127.1 or 0x7f000001.
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.is_empty() || last.starts_with(|c: char| c.is_ascii_digit()) || host.contains(':') {
-        return wrong("names no valid host");
+        return Err("names no valid host");
     }
     match host == "localhost" || host.ends_with(".localhost") {
-        true => wrong("is an address of the node itself"),
+        true => Err(NEAR),
         false => Ok(()),
-    }
-}
-
-/// Validates a relative path that stays below a folder.
-fn below(text: &str) -> Result<PathBuf, Status> {
-    let path = Path::new(text);
-    let is_down =
-        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    match is_down && !text.contains('\0') {
-        true => Ok(path.to_owned()),
-        false => Err(invalid(format!(
-            "`catalog` is a path below the folder of catalogs, and not `{text}`"
-        ))),
     }
 }
 
@@ -190,7 +275,10 @@ mod tests {
         );
         let volume = volume.expect("all are known");
         assert_eq!(volume.flags, ["--anon", "--region=eu-west-1"]);
-        assert_eq!((volume.catalog, volume.dataset), ("teams/vision".into(), Some("pets".into())));
+        assert_eq!(
+            (volume.catalog, volume.dataset),
+            (Source::Folder("teams/vision".into()), Some("pets".into()))
+        );
         for (key, value) in [
             ("catalog", "/etc"),
             ("catalog", "a/../../b"),
@@ -206,6 +294,57 @@ mod tests {
         }
         for key in ["LD_PRELOAD", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DCFS_CONFIG", "PATH"] {
             assert_eq!(parse(&[], &[(key, "x")]), Err(Code::InvalidArgument), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_catalog_on_servers_is_on_other_machines_and_needs_its_own_passwords() {
+        let ours = [("CLICKHOUSE_PASSWORD", "c"), ("PGPASSWORD", "")];
+        let token = ("DATACHAIN_STUDIO_TOKEN", "t");
+        let with = |address: &str, secrets: &[(&str, &str)]| {
+            parse(&[("catalog", address)], secrets).map(|volume| volume.catalog)
+        };
+        let good = "clickhouse://reader@ch.data:8443/d?metastore=postgresql://reader@10.0.0.1/d";
+        assert_eq!(with(good, &ours), Ok(Source::Servers(good.into())));
+        let studio = "studio://team";
+        assert_eq!(with(studio, &[token]), Ok(Source::Servers(studio.into())));
+        for (address, secrets) in [
+            (good, &[][..]),
+            (good, &ours[..1]),
+            (good, &ours[1..]),
+            (good, &[token]),
+            (studio, &ours),
+            ("studio://", &[token]),
+            ("studio://team", &[token, ("DATACHAIN_STUDIO_URL", "https://169.254.169.254")]),
+            ("clickhouse://h/d", &ours),
+            ("clickhouse://h/d?metastore=/catalogs/a", &ours),
+            ("clickhouse://127.0.0.1/d?metastore=postgresql://h/d", &ours),
+            ("clickhouse://h/d?metastore=postgresql://[::1]/d", &ours),
+            ("clickhouse://h/d?metastore=postgresql://localhost/d", &ours),
+            ("postgresql://h/d", &ours),
+        ] {
+            assert_eq!(with(address, secrets), Err(Code::InvalidArgument), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_repeated() {
+        for address in [
+            "clickhouse://u:pass@h/d?metastore=postgresql://h/d",
+            "clickhouse://h/d?metastore=postgresql://u:pass@h/d",
+            "clickhouse://h/d?metastore=postgresql://h/d?password=pass",
+            "clickhouse:/u:pass@h/d",
+            "Clickhouse://u:pass@h/d",
+            "postgresql://u:pass@h/d",
+            "studio://pass@team",
+        ] {
+            let attributes = [("catalog".to_owned(), address.to_owned())].into();
+            let keys = [CLICKHOUSE_PASSWORD, PGPASSWORD, STUDIO_TOKEN];
+            let secrets = keys.map(|key| (key.to_owned(), "x".to_owned())).into();
+            let refused = Volume::parse(&attributes, &secrets).expect_err(address);
+            assert_eq!(refused.code, Code::InvalidArgument, "{address}");
+            assert!(!refused.message.contains("u:pass"), "{address}: {}", refused.message);
+            assert!(!refused.message.contains("pass@"), "{address}: {}", refused.message);
         }
     }
 

@@ -70,7 +70,10 @@ impl Account {
 }
 
 /// The team that an address names, if it names one.
-fn team(given: &str) -> Result<Option<String>, StudioError> {
+///
+/// # Errors
+/// An invalid address.
+pub fn team(given: &str) -> Result<Option<String>, StudioError> {
     let wrong = |why| StudioError::Address { why };
     let rest = given.strip_prefix(SCHEME).ok_or(wrong("it does not begin with `studio://`"))?;
     let team = rest.trim_end_matches('/');
