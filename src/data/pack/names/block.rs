@@ -166,7 +166,7 @@ impl Block {
         let mut end = 0_u32;
         let mut next = || {
             let [length] = bytes.array()?;
-            end += u32::from(length);
+            end = end.checked_add(length.into()).ok_or_else(odd)?;
             Ok(end)
         };
         let stamp_ends = (0..count).map(|_| next()).collect::<Result<_, PackError>>()?;
