@@ -44,7 +44,7 @@ lint: ## Check formatting, clippy and rustdoc (no warnings), licences and source
 	tests/audit
 
 unit: ## The tests in Rust; random cases have a fixed seed here, and new ones in `make soak`
-	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace
+	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace --lib --bins --tests
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini -n $(WORKERS) --dist loadfile tests/python $(PYTEST)

@@ -141,7 +141,7 @@ impl Vfs {
         Opened { keep, whole, ..self.opened(Handle::Object(Arc::new(reader))) }
     }
 
-    /// The object behind an entry, after checking that it is the packed one.
+    /// The object behind an entry, whose identity is the packed one.
     pub(super) fn object(&self, place: &Place, entry: EntryId) -> Result<Object> {
         let (of, pack) = (&place.view.of, &place.pack);
         if let Some(object) = pack.object(&self.catalog, of, entry)? {

@@ -174,6 +174,7 @@ def second(fleet, files):
         folders = []
         step(f"`ls` of the root, {fleet.tops:,} names", lambda: folders.extend(listed(root)))
         first = time.perf_counter() - began
+        at_first = peak.mib, peak.resident
         paths = fleet.paths(2 * files + LISTED + 1, "cityHash64(sys__id)")
         step("look-up of a name", lambda: os.stat(root / paths[-1]))
         folders = [Path(path).parent for path in paths[2 * files : -1]]
@@ -191,7 +192,10 @@ def second(fleet, files):
         look_up = (time.perf_counter() - began) / len(warm[10:])
         told = json.loads((root.parents[1] / "_status.json").read_text())["shared"]
         assert told["refused"] == 0 and told["put"] == 0 and told["fetched"] > 0, told
-    print(f"\nSecond host, from `dcfs mount` to the end of the first `ls`: {first:.2f} s. A name of a packed version is looked up in {look_up * 1e6:.0f} us.")
+    print(
+        f"\nSecond host, from `dcfs mount` to the end of the first `ls`: {first:.2f} s, at most {at_first[0]:.0f} MiB anonymous, {at_first[1]:.0f} resident. "
+        f"Another name is looked up in {look_up * 1e6:.0f} us."
+    )
     return {"second host": peak}
 
 

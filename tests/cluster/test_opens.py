@@ -12,6 +12,7 @@ import pytest
 
 import meters
 import mounts
+import taps
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import catalog as made  # noqa: E402
@@ -89,6 +90,24 @@ def test_a_host_that_packs_for_itself_asks_once_too(opens, cluster, dcfs, tmp_pa
         for path in paths[1:OPENED]:
             assert (root / path).read_bytes() == content(path)
         assert queries(cluster) - before < 5
+
+
+def test_opens_go_on_while_clickhouse_is_away(opens, cluster, dcfs, tmp_path):
+    """Also after a change of the catalog, when a mount looks whether its versions are still there."""
+    paths, address, host = opens
+    with taps.Tap(cluster.clickhouse.port) as tap:
+        through = address.replace(f":{cluster.clickhouse.port}/", f":{tap.port}/")
+        with host("alone").mount(through, tmp_path / "mnt", "--prefetch", "off", *ALLOWED) as mount:
+            root = mount.path / VERSION
+            assert (root / paths[0]).read_bytes() == content(paths[0])
+            tap.go()
+            dcfs.ok("save", "bench", "--where", f"file.path = '{paths[0]}'", "--as", "one", "--catalog", address)
+            end = time.monotonic() + 30
+            while "one@1.0.0" not in os.listdir(mount.path / "datasets"):
+                assert time.monotonic() < end, "the change is not seen"
+                time.sleep(0.2)
+            for path in paths[1:20]:
+                assert (root / path).read_bytes() == content(path)
 
 
 def test_a_removed_version_is_refused_although_its_pack_is_here(opens, dcfs, tmp_path):

@@ -500,10 +500,17 @@ impl Catalog {
         expr::sql::split(filter, &|column| self.warehouse.remote(of, column), stays)
     }
 
-    /// Whether the rows of a version are on a server, so that each question about them is a request. A
-    /// version that was removed is not far either.
-    pub fn is_far(&self, of: &VersionInfo) -> bool {
-        self.fetched(of, &[]).is_some()
+    /// Whether rows are on a server, so that reading one is a request.
+    pub fn is_far(&self) -> bool {
+        self.warehouse.is_far()
+    }
+
+    /// Checks that a version far away was not removed, by its names alone. While these cannot be asked, it stays as it was.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] if the version was removed.
+    pub fn check(&self, of: &VersionInfo) -> Result<()> {
+        Ok(self.warehouse.check(of)?)
     }
 
     /// The approximate bytes to fetch for some database columns of a version; `None` if nothing is

@@ -63,6 +63,16 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         None
     }
 
+    /// Whether reading a row costs a request of a server.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Fails if a version was removed, without reading of its rows.
+    fn check(&self, _of: &VersionInfo) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Bytes to transfer for some columns; `None` if the rows are local.
     fn fetched(&self, _of: &VersionInfo, _columns: &[&str]) -> Option<u64> {
         None

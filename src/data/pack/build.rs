@@ -49,7 +49,7 @@ impl Rows for (&Catalog, &VersionInfo) {
     }
 
     fn are_far(&self) -> bool {
-        self.0.is_far(self.1)
+        self.0.is_far()
     }
 
     fn scan(

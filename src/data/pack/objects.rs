@@ -18,11 +18,11 @@ impl Pack {
         of: &VersionInfo,
         entry: EntryId,
     ) -> Result<Option<Object>> {
-        // A version that was removed is not far: its row is asked for, which says so.
-        if catalog.is_far(of)
-            && let Some(object) = self.recorded(entry)?
-        {
-            return Ok(Some(object));
+        if catalog.is_far() {
+            catalog.check(of)?;
+            if let Some(object) = self.recorded(entry)? {
+                return Ok(Some(object));
+            }
         }
         let row = self.first_row(entry)?;
         let Some(column) = self.columns().get(usize::from(self.column_of(entry)?)) else {
@@ -59,8 +59,9 @@ impl Pack {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
         let column = self.columns().get(usize::from(self.column_of(*first)?));
         let Some(column) = column else { return Ok(vec![None; entries.len()]) };
-        let mut objects = match catalog.is_far(of) {
+        let mut objects = match catalog.is_far() {
             true => {
+                catalog.check(of)?;
                 entries.iter().map(|entry| self.recorded(*entry)).collect::<Result<Vec<_>>>()?
             }
             false => vec![None; entries.len()],

@@ -19,6 +19,7 @@ use super::output::{Output, Sum, mapped};
 use dcfs_core::error::Error;
 use dcfs_core::id::EntryId;
 use dcfs_core::object::Object;
+use dcfs_core::tree::place::below_source;
 use dcfs_disk::map::Map;
 
 /// The parts of the names of the two files.
@@ -38,8 +39,8 @@ const GROUP: usize = 64;
 /// The bytes of a group.
 const PLACE: usize = 8 + GROUP;
 
-/// The most sources of a column that are tried.
-const MOST_SOURCES: usize = 8;
+/// The most sources of a pack that are remembered; opens of others read rows of the catalog.
+const MOST_SOURCES: usize = 1024;
 
 /// Writes the stamp of an object over `out`; empty if it has none, as members of archives do.
 pub fn write(object: &Object, out: &mut Vec<u8>) {
@@ -48,7 +49,7 @@ pub fn write(object: &Object, out: &mut Vec<u8>) {
         return;
     }
     let (version, etag) = (object.version.as_bytes(), object.etag.as_bytes());
-    if version.is_empty() && !etag.is_empty() && etag.len().is_multiple_of(2) && pack(etag, out) {
+    if version.is_empty() && !etag.is_empty() && etag.len().is_multiple_of(2) && pack_hex(etag, out) {
         return;
     }
     out.clear();
@@ -60,7 +61,7 @@ pub fn write(object: &Object, out: &mut Vec<u8>) {
 }
 
 /// Writes lower-case hex digits two to a byte; `false` if they are not, or too many.
-fn pack(digits: &[u8], out: &mut Vec<u8>) -> bool {
+fn pack_hex(digits: &[u8], out: &mut Vec<u8>) -> bool {
     out.push(HEX);
     for pair in digits.as_chunks::<2>().0 {
         let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else { return false };
@@ -168,13 +169,36 @@ impl Stamps {
     }
 }
 
-/// The sources of objects that the catalog has named: a pack has none, and nearly always there is one.
+/// The sources of objects that the catalog has named; packs do not record them. Nearly always there is one.
 #[derive(Debug, Default)]
-pub struct Sources(Mutex<Vec<(u16, String)>>);
+pub struct Sources(Mutex<Vec<Source>>);
+
+#[derive(Debug)]
+struct Source {
+    column: u16,
+    source: String,
+    /// What the paths of its objects begin with in a column of several sources.
+    below: Vec<u8>,
+}
 
 impl Sources {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u16, String)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Source>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, column: u16) -> bool {
+        self.lock().iter().any(|known| known.column == column)
+    }
+
+    /// Each source that the path of an entry may be below, with the rest of the path.
+    fn of(&self, column: u16, path: &[u8], begins_with_source: bool) -> Vec<(String, Vec<u8>)> {
+        let below = |known: &Source| match begins_with_source {
+            true => path.strip_prefix(&*known.below).map(<[u8]>::to_vec),
+            false => Some(path.to_vec()),
+        };
+        let known = self.lock();
+        let known = known.iter().filter(|known| known.column == column);
+        known.filter_map(|known| Some((known.source.clone(), below(known)?))).collect()
     }
 }
 
@@ -186,12 +210,7 @@ impl Pack {
     /// As [`Pack::lookup`].
     pub fn recorded(&self, entry: EntryId) -> Result<Option<Object>, Error> {
         let column = self.column_of(entry)?;
-        let sources: Vec<String> = {
-            let known = self.sources.lock();
-            let of_column = known.iter().filter(|(of, _)| *of == column);
-            of_column.map(|(_, source)| source.clone()).collect()
-        };
-        if sources.is_empty() {
+        if !self.sources.has(column) {
             return Ok(None);
         }
         let Some((version, etag)) = read(&self.stamp(entry)?) else { return Ok(None) };
@@ -204,14 +223,8 @@ impl Pack {
             last_modified: facts.mtime,
             ..Object::default()
         };
-        for source in sources {
-            let below = match begins_with_source {
-                true => path.strip_prefix(&*dcfs_core::tree::place::below_source(&source)),
-                false => Some(&path[..]),
-            };
-            let Some(below) = below else { continue };
-            object.path = below.to_vec();
-            object.source = source;
+        for (source, below) in self.sources.of(column, &path, begins_with_source) {
+            (object.source, object.path) = (source, below);
             if object.identity().short() == facts.identity {
                 return Ok(Some(object));
             }
@@ -222,10 +235,9 @@ impl Pack {
     /// Notes the source of an object that the catalog has named in a column.
     pub fn learn(&self, column: u16, source: &str) {
         let mut known = self.sources.lock();
-        let of_column = || known.iter().filter(|(of, _)| *of == column);
-        let is_new = !of_column().any(|(_, known)| known == source);
-        if is_new && of_column().count() < MOST_SOURCES {
-            known.push((column, source.to_owned()));
+        let is_known = known.iter().any(|known| known.column == column && known.source == source);
+        if !is_known && known.len() < MOST_SOURCES {
+            known.push(Source { column, source: source.to_owned(), below: below_source(source) });
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`question`] | a statement, and the version behind each of its tables |
+//! | [`about`] | the tables about the catalog itself: `catalog.datasets` and the like |
 //! | [`engine`] | the connection, its limits, running a statement |
 //! | [`mod@table`] | a version as a virtual table: full scans, rows by a bitmap from `expr`, rows by a hash |
 //! | [`index`] | a hash index of rows by value, for joins |
@@ -20,6 +21,7 @@
 //! | [`nearest`] | nearest rows of another version, for joins |
 //! | [`spool`] | rows on the disk until their types are known |
 
+mod about;
 mod aggregates;
 pub mod columnar;
 pub mod counts;

@@ -10,10 +10,10 @@ use super::kernel::{MOST, fold};
 use super::table::TableColumns;
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::expr::sql::groups::{GroupSql, Groups, Pairing, Stays};
+use dcfs_core::expr::sql::groups::{GroupSql, Groups, Stays};
 use dcfs_core::expr::{self, Fold, Group, Operand, Query};
 use dcfs_core::schema::{Schema, ValueType};
-use dcfs_core::sql::{Grouped, Join, SqlColumn};
+use dcfs_core::sql::{Grouped, SqlColumn};
 
 /// The versions of a statement, in the order of its tables.
 pub type Versions<'v> = [(&'v VersionInfo, &'v Schema)];
@@ -31,7 +31,7 @@ pub fn question(
         Err(stays) => return catalog.fetched(of.first()?.0, &[]).map(|_| Err(stays)),
     };
     let Asked { keys, folds, on } = &asked;
-    let join = (of.len() > 1).then(|| (pairing(grouped.join), &on[..]));
+    let join = (of.len() > 1).then(|| (grouped.join, &on[..]));
     let tables: Vec<_> =
         of.iter().zip(&queries).map(|((of, _), query)| (*of, query.filter.as_ref())).collect();
     catalog.grouping(&tables, &Groups { keys, folds, join })
@@ -69,17 +69,6 @@ impl Asked {
             folds: folds.collect::<std::result::Result<_, _>>()?,
             on: on.collect::<std::result::Result<_, _>>()?,
         })
-    }
-}
-
-const fn pairing(join: Join) -> Pairing {
-    match join {
-        Join::Inner => Pairing::Inner,
-        Join::Left => Pairing::Left,
-        Join::Right => Pairing::Right,
-        Join::Full => Pairing::Full,
-        Join::Semi => Pairing::Semi,
-        Join::Anti => Pairing::Anti,
     }
 }
 

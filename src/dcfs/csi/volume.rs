@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 
 use dcfs_data::catalog::{self, Named};
@@ -142,7 +142,9 @@ fn source(text: &str) -> Result<Source, Status> {
     let path = Path::new(text);
     let is_down =
         path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    match is_down && !text.contains(['\0', '@']) && !text.contains(":/") {
+    // A mistyped address may have a password, which is not for messages about folders.
+    let is_like_address = text.contains(":/") || (text.contains(':') && text.contains('@'));
+    match is_down && !text.contains('\0') && !is_like_address {
         true => Ok(Source::Folder(path.to_owned())),
         false => Err(invalid(
             "`catalog` is a path below the folder of catalogs, or an address: clickhouse://USER@HOST/DATABASE?metastore=postgresql://USER@HOST/DATABASE, or studio://TEAM".into(),
@@ -193,7 +195,7 @@ fn check_servers(address: &str, secrets: &HashMap<String, String>) -> Result<(),
 fn check_endpoint(url: &str) -> Result<(), Status> {
     check_url(url).map_err(|why| {
         invalid(format!(
-            "`endpointUrl` {why}; such a one is named by the administrator, as a flag of the plugin"
+            "`endpointUrl` {why}; only the administrator can name such a server, with a flag of the plugin"
         ))
     })
 }
@@ -213,17 +215,25 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     })
 }
 
+/// Metadata services of clouds whose addresses are not link-local: of AWS over IPv6, of Alibaba, and of Azure.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+];
+
 /// Why a host may not be asked: the plugin sends requests as the node, not as the pod, so it may be neither this
 /// node nor its metadata service.
 fn check_host(host: &str) -> Result<(), &'static str> {
-    const NEAR: &str = "is an address of the node itself";
+    const NEAR: &str = "is an address of the node itself, or of its metadata service";
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
-        let is_near = match address.to_canonical() {
+        let address = address.to_canonical();
+        let is_near = match address {
             IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
             IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
         };
-        return if is_near { Err(NEAR) } else { Ok(()) };
+        return if is_near || METADATA.contains(&address) { Err(NEAR) } else { Ok(()) };
     }
     // A host that ends in a number is an IPv4 address in another notation, such as 127.1 or 0x7f000001.
     let last = host.rsplit('.').next().unwrap_or_default();
@@ -364,6 +374,10 @@ mod tests {
             "http://127.1",
             "http://0x7f000001",
             "http://169.254.169.254/latest",
+            "http://[fd00:ec2::254]/latest",
+            "http://100.100.100.200",
+            "http://168.63.129.16",
+            "http://[::ffff:168.63.129.16]",
             "http://[::1]",
             "http://[::ffff:127.0.0.1]",
             "http://[fe80::1]",

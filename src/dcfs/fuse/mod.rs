@@ -13,6 +13,7 @@
 //! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
 //! | [`mounts`] | current mounts, from `/proc/self/mountinfo` |
 //! | [`opens`] | limits of open files and directories per user |
+//! | [`reply`] | replies to the kernel: attributes, entries, listings |
 //! | [`session`] | mounting, serving until unmounted, signals |
 //! | [`told`] | rate limits of the log |
 
@@ -22,22 +23,19 @@ mod modes;
 pub mod mountpoint;
 pub mod mounts;
 mod opens;
+mod reply;
 pub mod session;
 mod told;
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyXattr, Request,
+    BackingId, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::runtime::Handle;
@@ -45,13 +43,13 @@ use tokio::runtime::Handle;
 use self::begun::Begin;
 use self::modes::Modes;
 use self::opens::Opens;
+pub use self::reply::Look;
 use self::told::{Call, Told};
 use dcfs_core::error::Result;
 use dcfs_store::Caller;
-use dcfs_vfs::attributes::{self, Attribute};
 use dcfs_vfs::handles::HandleId;
 use dcfs_vfs::listing::Listing;
-use dcfs_vfs::{Answer, Attr, Entry, Error, FileKind, Opened, Totals, Vfs, as_user};
+use dcfs_vfs::{Answer, Error, Opened, Vfs, as_user};
 
 /// Limit of background requests of the kernel, such as readahead; its own default is 12 (mountpoint-s3 uses
 /// 64).
@@ -61,14 +59,8 @@ const BACKGROUND: u16 = 64;
 /// the lower layer of an overlay.
 const STACK_DEPTH: u32 = 1;
 
-/// The value of `st_blksize`: programs that respect it read a megabyte at a time.
-const BLOCK_SIZE: u32 = 1 << 20;
-
 /// Descriptors that any process may have.
 const FEW_DESCRIPTORS: u64 = 1024;
-
-/// The unit that `statfs` counts in.
-const FRAGMENT: u64 = 4096;
 
 /// A mount's file system as called by fuser.
 #[derive(Debug)]
@@ -167,66 +159,6 @@ impl Door {
     }
 }
 
-/// The owner of files, and their permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    pub uid: u32,
-    pub gid: u32,
-    /// Permission bits.
-    pub file_mode: u16,
-    pub dir_mode: u16,
-}
-
-/// Converts attributes for fuser.
-///
-/// A directory has one link: some programs (`find`, `fts`) derive the number of subdirectories from it, and 1
-/// means that it is unknown.
-fn attributes(attr: &Attr, look: Look) -> FileAttr {
-    let (kind, perm) = match attr.kind {
-        FileKind::Directory => (FileType::Directory, look.dir_mode),
-        FileKind::File => (FileType::RegularFile, look.file_mode),
-        FileKind::Link => (FileType::Symlink, 0o777),
-    };
-    FileAttr {
-        ino: INodeNo(attr.inode.number()),
-        size: attr.size,
-        blocks: attr.size.div_ceil(512),
-        atime: attr.mtime,
-        mtime: attr.mtime,
-        ctime: attr.mtime,
-        crtime: attr.mtime,
-        kind,
-        perm,
-        nlink: 1,
-        uid: look.uid,
-        gid: look.gid,
-        rdev: 0,
-        blksize: BLOCK_SIZE,
-        flags: 0,
-    }
-}
-
-/// Inode 0 makes the kernel remember that a name does not exist.
-fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    }
-}
-
 /// Replies to an answer that is there; else the work that is left, which replies at its end.
 fn replied<T: Send + 'static>(
     call: Call,
@@ -256,108 +188,6 @@ async fn reply_to<T>(
     reply(call.report(answer));
 }
 
-fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {
-    match found {
-        // The entry was evicted between the lookup and here: Linux looks it up again.
-        Ok(Entry::Found(attr)) if !vfs.hold(attr.inode) => reply.error(Errno::ESTALE),
-        Ok(Entry::Found(attr)) => {
-            let generation = Generation(vfs.generation(attr.inode));
-            reply.entry(&attr.ttl, &attributes(&attr, look), generation);
-        }
-        Ok(Entry::Absent(ttl)) => reply.entry(&ttl, &absent(), Generation(0)),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// Lets the kernel read the file directly if possible, else keep its page cache.
-fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
-    let handle = FileHandle(opened.handle.0);
-    let register = |file: &File| reply.open_backing(file);
-    match modes.open(ino.0, opened.whole.as_ref(), register) {
-        Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-        None if opened.is_live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
-        None if opened.keep => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-        None => reply.opened(handle, FopenFlags::empty()),
-    }
-}
-
-/// Fills one READDIR reply.
-fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()> {
-    listing.each(offset, &mut |item| {
-        let kind = match item.attr.kind {
-            FileKind::Directory => FileType::Directory,
-            FileKind::File => FileType::RegularFile,
-            FileKind::Link => FileType::Symlink,
-        };
-        let ino = INodeNo(item.attr.inode.number());
-        stop_if(reply.add(ino, item.next, kind, OsStr::from_bytes(item.name)))
-    })
-}
-
-/// Fills one READDIRPLUS reply: names with their attributes, so that `ls -l` costs no more than `ls`.
-fn fill_plus(
-    (vfs, listing): (&Vfs, &Listing),
-    offset: u64,
-    look: Look,
-    reply: &mut ReplyDirectoryPlus,
-) -> Result<()> {
-    listing.each(offset, &mut |item| {
-        let attr = attributes(&item.attr, look);
-        // The kernel knows `.` and `..`; it ignores their attributes here.
-        let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
-        let name = OsStr::from_bytes(item.name);
-        let generation = Generation(vfs.generation(item.attr.inode));
-        // The kernel counts every name returned here as a lookup, except `.` and `..`.
-        if !item.dots && !vfs.hold(item.attr.inode) {
-            return ControlFlow::Continue(());
-        }
-        let is_full = reply.add(attr.ino, item.next, name, &ttl, &attr, generation);
-        if is_full && !item.dots {
-            vfs.forget(attr.ino.0, 1);
-        }
-        stop_if(is_full)
-    })
-}
-
-fn stop_if(full: bool) -> ControlFlow<()> {
-    if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-fn reply_statfs(reply: ReplyStatfs, totals: std::result::Result<Totals, Errno>) {
-    match totals {
-        Ok(Totals { rows, bytes }) => {
-            let blocks = bytes.div_ceil(FRAGMENT);
-            reply.statfs(blocks, 0, 0, rows, 0, BLOCK_SIZE, 255, FRAGMENT as u32);
-        }
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_attribute(reply: ReplyXattr, room: u32, found: std::result::Result<Attribute, Errno>) {
-    match found {
-        Ok(Attribute::Value(value)) => reply_sized(reply, room, &value),
-        Ok(Attribute::Absent) => reply.error(Errno::ENODATA),
-        Ok(Attribute::TooLong) => reply.error(Errno::E2BIG),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-/// Replies with a value if the caller has `room` bytes, or with its length if `room` is 0.
-fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
-    debug_assert!(value.len() <= attributes::LONGEST, "longer than Linux takes");
-    match value.len() as u32 {
-        size if room == 0 => reply.size(size),
-        size if size > room => reply.error(Errno::ERANGE),
-        _ => reply.data(value),
-    }
-}
-
-/// Only ENOSYS makes the kernel stop asking: `ls -l` asks for two attributes of every entry.
-fn decline(op: &str, reply: ReplyXattr) {
-    tracing::debug!("{op} is not supported; mount with `-o xattr` for attributes");
-    reply.error(Errno::ENOSYS);
-}
-
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Requested one by one: an older kernel that lacks one still supports the others.
@@ -383,7 +213,7 @@ impl Filesystem for Door {
         let vfs = self.vfs.clone();
         let by_number = self.vfs.by_number(parent.0, name.as_bytes());
         let answer = by_number.unwrap_or_else(|| self.vfs.lookup(parent.0, name.as_bytes()));
-        self.answer(call, answer, move |found| reply_entry(reply, &vfs, look, found));
+        self.answer(call, answer, move |found| reply::entry(reply, &vfs, look, found));
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
@@ -393,7 +223,7 @@ impl Filesystem for Door {
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let (call, look) = (self.call("getattr", req, ino, None), self.look);
         self.answer(call, self.vfs.getattr(ino.0), move |found| match found {
-            Ok(attr) => reply.attr(&attr.ttl, &attributes(&attr, look)),
+            Ok(attr) => reply.attr(&attr.ttl, &reply::attributes(&attr, look)),
             Err(errno) => reply.error(errno),
         });
     }
@@ -419,7 +249,7 @@ impl Filesystem for Door {
         self.begin(call, self.vfs.open(ino.0, caller), move |opened| match opened {
             Ok(opened) => {
                 reserved.keep(opened.handle);
-                reply_open(reply, &modes, ino, &opened);
+                reply::open(reply, &modes, ino, &opened);
             }
             Err(errno) => reply.error(errno),
         });
@@ -487,7 +317,7 @@ impl Filesystem for Door {
     ) {
         let call = self.call("readdir", req, ino, None);
         self.list(call, fh, move |call, listing| {
-            match call.report(listing.and_then(|l| fill(&l, offset, &mut reply))) {
+            match call.report(listing.and_then(|l| reply::fill(&l, offset, &mut reply))) {
                 Ok(()) => reply.ok(),
                 Err(errno) => reply.error(errno),
             }
@@ -505,7 +335,8 @@ impl Filesystem for Door {
         let (call, look) = (self.call("readdirplus", req, ino, None), self.look);
         let vfs = self.vfs.clone();
         self.list(call, fh, move |call, listing| {
-            let filled = listing.and_then(|l| fill_plus((&vfs, &l), offset, look, &mut reply));
+            let filled =
+                listing.and_then(|l| reply::fill_plus((&vfs, &l), offset, look, &mut reply));
             match call.report(filled) {
                 Ok(()) => reply.ok(),
                 Err(errno) => reply.error(errno),
@@ -528,25 +359,25 @@ impl Filesystem for Door {
 
     fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let call = self.call("statfs", req, ino, None);
-        self.answer(call, self.vfs.totals(), |totals| reply_statfs(reply, totals));
+        self.answer(call, self.vfs.totals(), |totals| reply::statfs(reply, totals));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         if !self.xattr {
-            return decline("getxattr", reply);
+            return reply::decline("getxattr", reply);
         }
         let call = self.call("getxattr", req, ino, None);
         let answer = self.vfs.attribute(ino.0, name.as_bytes());
-        self.answer(call, answer, move |found| reply_attribute(reply, size, found));
+        self.answer(call, answer, move |found| reply::attribute(reply, size, found));
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         if !self.xattr {
-            return decline("listxattr", reply);
+            return reply::decline("listxattr", reply);
         }
         let call = self.call("listxattr", req, ino, None);
         self.answer(call, self.vfs.attributes(ino.0), move |names| match names {
-            Ok(names) => reply_sized(reply, size, &names),
+            Ok(names) => reply::sized(reply, size, &names),
             Err(errno) => reply.error(errno),
         });
     }

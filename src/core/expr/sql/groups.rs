@@ -35,7 +35,7 @@ pub struct GroupSql {
 enum Rows {
     /// Those of one table that pass a condition; empty for all.
     Table(String),
-    Pairs(Pairing, [Side; 2], Vec<[String; 2]>),
+    Pairs(Join, [Side; 2], Vec<[String; 2]>),
 }
 
 /// One side of a join.
@@ -46,16 +46,17 @@ struct Side {
     filter: String,
 }
 
-/// The rows that a join makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
+/// How a table is joined to the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    #[default]
     Inner,
     Left,
     Right,
     Full,
-    /// Rows of the first table that match.
+    /// The rows before it that match one of its rows, each once.
     Semi,
-    /// Rows of the first table that match none.
+    /// The rows before it that match none.
     Anti,
 }
 
@@ -84,7 +85,7 @@ pub struct Groups<'g> {
     pub keys: &'g [(usize, Operand)],
     pub folds: &'g [(usize, Fold)],
     /// The columns of a join of two tables that are equal.
-    pub join: Option<(Pairing, &'g [(Operand, Operand)])>,
+    pub join: Option<(Join, &'g [(Operand, Operand)])>,
 }
 
 /// Why a server is not asked.
@@ -137,7 +138,7 @@ pub fn groups(groups: &Groups<'_>, tables: &[TableOf<'_>]) -> Result<GroupSql, S
         }
         on.push([a_sql, b_sql]);
     }
-    let is_test = matches!(groups.join, Some((Pairing::Semi | Pairing::Anti, _)));
+    let is_test = groups.join.is_some_and(|(join, _)| join.is_test());
     let mut tables_read =
         groups.keys.iter().map(|(table, _)| table).chain(groups.folds.iter().map(|(of, _)| of));
     if is_test && tables_read.any(|table| *table != 0) {
@@ -147,9 +148,9 @@ pub fn groups(groups: &Groups<'_>, tables: &[TableOf<'_>]) -> Result<GroupSql, S
     let mut filters = filters.into_iter();
     let mut next = || filters.next().unwrap_or_default();
     let rows = match (groups.join, reader.sides) {
-        (Some((pairing, _)), Some(mut sides)) => {
+        (Some((join, _)), Some(mut sides)) => {
             sides.iter_mut().for_each(|side: &mut Side| side.filter = next());
-            Rows::Pairs(pairing, sides, on)
+            Rows::Pairs(join, sides, on)
         }
         _ => Rows::Table(next()),
     };
@@ -253,9 +254,14 @@ fn own(table: usize, column: usize) -> String {
     format!("`{OWN}{}{column}`", ["a", "b"][table.min(1)])
 }
 
-impl Pairing {
+impl Join {
+    /// Whether it only tests the rows before it.
+    pub const fn is_test(self) -> bool {
+        matches!(self, Self::Semi | Self::Anti)
+    }
+
     /// As ClickHouse writes it. Without ALL, a setting decides whether every match counts.
-    const fn words(self) -> &'static str {
+    const fn clickhouse(self) -> &'static str {
         match self {
             Self::Inner => "ALL INNER JOIN",
             Self::Left => "ALL LEFT JOIN",
@@ -299,12 +305,12 @@ impl GroupSql {
         let table = |number: usize| tables.get(number).copied().unwrap_or_default();
         let from = match &self.rows {
             Rows::Table(filter) => format!("{}{}", table(0), only(filter)),
-            Rows::Pairs(pairing, [first, second], on) => {
+            Rows::Pairs(join, [first, second], on) => {
                 let on: Vec<String> = on.iter().map(|pair| pair.join(" = ")).collect();
                 format!(
                     "{} AS `{OWN}a` {} {} AS `{OWN}b` ON {}",
                     first.select(0, table(0)),
-                    pairing.words(),
+                    join.clickhouse(),
                     second.select(1, table(1)),
                     on.join(" AND ")
                 )
@@ -365,7 +371,7 @@ mod tests {
         let on = [(s.clone(), s.clone())];
         let keys = [(0, s.clone())];
         let folds = [(1, Fold::Greatest(operand("n", ValueType::Int)))];
-        let asked = Groups { keys: &keys, folds: &folds, join: Some((Pairing::Left, &on)) };
+        let asked = Groups { keys: &keys, folds: &folds, join: Some((Join::Left, &on)) };
         let is_null = Expr::IsNull(Box::new(Expr::Column(s.column.clone())));
         let second = TableOf { filter: Some(&is_null), ..TABLE };
         let sql = groups(&asked, &[TABLE, second]).expect("it is sent");
@@ -396,10 +402,10 @@ mod tests {
             assert_eq!(asked(&[], &folds, None), Stays::Floats(x()));
         }
         let on = [(of(ValueType::Int), of(ValueType::Text))];
-        let join = Some((Pairing::Inner, &on[..]));
+        let join = Some((Join::Inner, &on[..]));
         assert_eq!(asked(&[], &[(0, Fold::Rows)], join), Stays::Pair(x(), x()));
         let on = [(of(ValueType::Int), of(ValueType::Int))];
-        let join = Some((Pairing::Semi, &on[..]));
+        let join = Some((Join::Semi, &on[..]));
         assert_eq!(asked(&[(1, of(ValueType::Int))], &[], join), Stays::Tested);
         let glob = Expr::Match(
             crate::expr::Match::Glob,

@@ -12,6 +12,7 @@ use std::ops::Range;
 use self::scanner::Scanner;
 use super::lex::{self, Token};
 use crate::expr::Error;
+pub use crate::expr::sql::groups::Join;
 
 /// One SELECT: the select around it, and the tables of its FROM.
 #[derive(Clone, Debug, Default)]
@@ -52,26 +53,7 @@ pub struct Table {
     pub is_listing: bool,
 }
 
-/// How a table is joined to the ones before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Join {
-    #[default]
-    Inner,
-    Left,
-    Right,
-    Full,
-    /// The rows before it that match one of its rows, each once.
-    Semi,
-    /// The rows before it that match none.
-    Anti,
-}
-
 impl Join {
-    /// Whether it only tests the rows before it.
-    pub const fn is_test(self) -> bool {
-        matches!(self, Self::Semi | Self::Anti)
-    }
-
     /// As it is written, without JOIN; empty for an inner one.
     pub const fn word(self) -> &'static str {
         match self {

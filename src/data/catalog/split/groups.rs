@@ -10,7 +10,7 @@ use dcfs_core::expr::{Group, Val};
 
 use super::error::ServerError;
 use super::http::{Ask, ClickHouse};
-use super::rows::few;
+use super::select::few;
 use super::table::Table;
 
 /// The groups, in the order of their keys. `None` if there are more than `most`, a sum exceeds 64 bits,

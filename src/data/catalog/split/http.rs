@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::address::Server;
 use super::error::{ServerError, cause, line};
+use super::profile;
 use super::secret;
 use super::tasks::{self, Tasks};
 
@@ -147,20 +148,8 @@ impl ClickHouse {
                 user: self.user.clone(),
             });
         }
-        // Results would be silently truncated; the largest id of no rows, and the set of them, would be NULL; and,
-        // without the analyzer, several `=` joined by OR become a set, to which NULL may be compared.
-        let sql = "SELECT countIf((name LIKE '%overflow_mode%' AND value IN ('break', 'any')) OR (name IN ('limit', 'offset') AND value != '0')) > 0, \
-                   countIf(name = 'aggregate_functions_null_for_empty' AND value != '0'), \
-                   countIf(name = 'transform_null_in' AND value != '0') > countIf(name IN ('allow_experimental_analyzer', 'enable_analyzer') AND value != '0') \
-                   FROM system.settings FORMAT TSV";
-        let odd = match self.text(sql, &[])?.trim() {
-            "0\t0\t0" => return Ok(()),
-            "0\t1\t0" => "make aggregates of no rows NULL (`aggregate_functions_null_for_empty`)",
-            "0\t0\t1" => "compare NULL (`transform_null_in` without `enable_analyzer`)",
-            "0\t1\t1" => {
-                "change what NULL is (`aggregate_functions_null_for_empty`, and `transform_null_in` without `enable_analyzer`)"
-            }
-            _ => "truncate answers (`..._overflow_mode = 'break'` or `'any'`, `limit` or `offset`)",
+        let Some(odd) = profile::misleading(&self.text(profile::COUNTED, &[])?) else {
+            return Ok(());
         };
         let said =
             format!("settings of `{}` {odd}; take them out of its profile", line(&self.user));

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `address`, `secret` | the servers, and the credentials |
 //! | `tasks` | network requests on threads of their own |
-//! | `postgres`, `tls` | the metastore |
-//! | `http` | statements to ClickHouse, and their results |
+//! | `postgres`, `values`, `tls` | the metastore |
+//! | `http`, `profile` | statements to ClickHouse, and their results; settings that would change them |
 //! | `types` | types and values of ClickHouse, converted to cells |
 //! | `table`, `bitmap` | descriptions of tables; sets of rows |
+//! | `select` | rows as they arrive |
 //! | `rows`, `groups` | the warehouse: rows, and groups of rows for statements |
 //! | `writing` | new versions, and changes to existing ones |
 //! | `error` | errors of servers |
@@ -18,12 +19,15 @@ pub(super) mod error;
 mod groups;
 mod http;
 pub(super) mod postgres;
+mod profile;
 mod rows;
 mod secret;
+mod select;
 mod table;
 pub(super) mod tasks;
 mod tls;
 mod types;
+mod values;
 mod writing;
 
 use std::path::Path;

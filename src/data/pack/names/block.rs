@@ -33,7 +33,7 @@ pub struct BlockWriter {
     times: Vec<u8>,
     rows: Vec<u8>,
     identities: Vec<u8>,
-    /// The length of each stamp, and all of them: digests for the most part, which do not get shorter.
+    /// The length of each stamp, and all of them: mostly digests, which do not compress.
     stamp_lengths: Vec<u8>,
     stamps: Vec<u8>,
 }

@@ -20,7 +20,7 @@ use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 
-/// Memory for blocks of one version, in bytes: some 150 blocks. Others are read from the cache directory, in
+/// Memory for blocks of one version, in bytes: some 100 blocks. Others are read from the cache directory, in
 /// a fraction of a millisecond.
 const MEMORY: usize = 8 << 20;
 

@@ -162,10 +162,8 @@ pub fn sweep(
     unknown: bool,
     each: &dyn Fn(&Listed),
 ) -> Result<Swept> {
-    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     // Listed first: objects shared meanwhile are in the catalog when that is read.
-    let (now, listed) = tier.listed_now()?;
-    let before = Timestamp::from_micros(now.micros().saturating_sub(age));
+    let (before, listed) = tier.listed_before(age)?;
     let known = tier.known()?;
     let mut swept = Swept::default();
     for (folder, objects) in by_folder(listed) {
@@ -206,9 +204,7 @@ pub fn sweep_small(
     unknown: bool,
     each: &dyn Fn(&Listed),
 ) -> Result<Swept> {
-    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-    let (now, _) = tier.listed_now()?;
-    let before = Timestamp::from_micros(now.micros().saturating_sub(age));
+    let (before, _) = tier.listed_before(age)?;
     let own = tier.home_of_small()?;
     let folders: Vec<String> = match (unknown, &own) {
         (true, _) => vec![small::HOME.to_owned()],
@@ -233,8 +229,8 @@ const CLOCK: &str = "clock-";
 const DAY: i64 = 86_400_000_000;
 
 impl Tier {
-    /// The time by the clock of the folder, that of an object written for it, and every object.
-    fn listed_now(&self) -> Result<(Timestamp, Vec<Listed>)> {
+    /// The time that is `age` ago by the clock of the folder, that of an object written for it, and every object.
+    fn listed_before(&self, age: Duration) -> Result<(Timestamp, Vec<Listed>)> {
         let clock = format!("{LAYOUT}/{CLOCK}");
         let key = format!("{clock}{}", Uuid::new_v4().simple());
         self.objects.put(&key, Vec::new())?;
@@ -253,7 +249,8 @@ impl Tier {
                 && now.micros().saturating_sub(object.written.micros()) > DAY
         };
         listed.iter().filter(is_left).try_for_each(|object| self.objects.remove(&object.key))?;
-        Ok((now, listed))
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        Ok((Timestamp::from_micros(now.micros().saturating_sub(age)), listed))
     }
 
     /// The keys that digests refer to.

@@ -12,7 +12,7 @@ use crate::catalog::ask::bound;
 use crate::catalog::error::Error;
 use crate::catalog::split::error::ServerError;
 use crate::catalog::split::http::{Ask, ClickHouse};
-use crate::catalog::split::rows;
+use crate::catalog::split::select;
 use crate::catalog::split::table::{self, Table, identifier};
 use crate::catalog::split::types::Kind;
 use crate::catalog::write::naming::Places;
@@ -98,7 +98,7 @@ impl<'w> ServerStage<'w> {
         let plain = self.life.as_ref().map(Life::table).unwrap_or_default();
         let columns = table::describe(self.server(), &plain, &self.layout.types)?;
         let table = Table { name: self.table.clone(), plain, columns };
-        rows::digest(self.server(), &table, &self.layout, each)
+        select::digest(self.server(), &table, &self.layout, each)
     }
 
     fn count(&self) -> Result<u64, Error> {
@@ -435,7 +435,7 @@ impl ServerStage<'_> {
         blobs.extend(columns.iter().map(|column| column.declared == "BINARY"));
         let mut rows = Vec::new();
         let answer = self.server().whole(&Ask { sql: &sql, parameters: &[] })?;
-        rows::few(self.server(), &answer, blobs, &mut |row| {
+        select::few(self.server(), &answer, blobs, &mut |row| {
             rows.push(preview::row(&columns, row))
         })?;
         Ok(Value::Array(rows).to_string())
