@@ -49,7 +49,8 @@ pub fn write(object: &Object, out: &mut Vec<u8>) {
         return;
     }
     let (version, etag) = (object.version.as_bytes(), object.etag.as_bytes());
-    if version.is_empty() && !etag.is_empty() && etag.len().is_multiple_of(2) && pack_hex(etag, out) {
+    if version.is_empty() && !etag.is_empty() && etag.len().is_multiple_of(2) && pack_hex(etag, out)
+    {
         return;
     }
     out.clear();

@@ -84,12 +84,7 @@ fn absent() -> FileAttr {
 }
 
 /// Replies to LOOKUP, and counts the entry as held by the kernel.
-pub fn entry(
-    reply: ReplyEntry,
-    vfs: &Vfs,
-    look: Look,
-    found: std::result::Result<Entry, Errno>,
-) {
+pub fn entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {
     match found {
         // The entry was evicted between the lookup and here: Linux looks it up again.
         Ok(Entry::Found(attr)) if !vfs.hold(attr.inode) => reply.error(Errno::ESTALE),
@@ -168,11 +163,7 @@ pub fn statfs(reply: ReplyStatfs, totals: std::result::Result<Totals, Errno>) {
 }
 
 /// Replies to GETXATTR.
-pub fn attribute(
-    reply: ReplyXattr,
-    room: u32,
-    found: std::result::Result<Attribute, Errno>,
-) {
+pub fn attribute(reply: ReplyXattr, room: u32, found: std::result::Result<Attribute, Errno>) {
     match found {
         Ok(Attribute::Value(value)) => sized(reply, room, &value),
         Ok(Attribute::Absent) => reply.error(Errno::ENODATA),
