@@ -90,7 +90,8 @@ def test_a_volume_is_a_catalog_on_servers(there, cluster, tmp_path):
     secret = {**cluster.environment, **there["keys"]}
     with plugin(nobody, tmp_path / "catalogs", tmp_path / "plugin", "--allow-uri=s3://") as node:
         node.publish(target, "1", secret, **attributes)
-        assert sorted(os.listdir(target / "datasets")) == ["awkward", "awkward@1.0.0", "cats", "cats@1.0.0", "few", "few@1.0.0"]
+        # Other tests may have saved more into the catalog that this one copies.
+        assert {"awkward", "awkward@1.0.0", "cats", "cats@1.0.0", "few", "few@1.0.0"} <= set(os.listdir(target / "datasets"))
         assert (target / "datasets" / "cats" / "cats" / "a.jpg").read_bytes() == BYTES
         shared = json.loads((target / "_status.json").read_text())["shared"]
         assert shared["fetched"] > 0 and shared["put"] == 0, "settings of the plugin are those of its volumes"

@@ -323,14 +323,16 @@ impl Checker<'_> {
                     );
                     return Err(Error::new(of.span.clone(), message));
                 }
-                Meaning::Value(Expr::Column(column)) => {
-                    let column = Column { form: Form::Presence, ..(*column).clone() };
-                    return Ok(Expr::IsNull(Expr::Column(column.into()).into()));
-                }
                 Meaning::Value(_) | Meaning::Unknown => {}
             }
         }
-        Ok(Expr::IsNull(self.value(of)?.into()))
+        Ok(Expr::IsNull(match self.value(of)? {
+            Expr::Column(column) => {
+                let column = Column { form: Form::Presence, ..(*column).clone() };
+                Expr::Column(column.into()).into()
+            }
+            value => value.into(),
+        }))
     }
 }
 
