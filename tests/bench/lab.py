@@ -217,9 +217,10 @@ def laboratory(bench, sizes, programs):
     server = store.Store(data, programs.delay, programs.rclone)
     with contenders.accounts(folder, folder / "catalog") as people:
         lab = Lab(bench, sizes, data, server, programs, people, contenders.known(programs))
-        for name, there in (("rclone", programs.rclone), ("s3fs", programs.s3fs), ("mountpoint-s3", programs.mountpoint)):
+        peers = ("rclone", programs.rclone, "bench"), ("s3fs", programs.s3fs, "bench"), ("mountpoint-s3", programs.mountpoint, "mountpoint")
+        for name, there, setup in peers:
             if not there:
-                lab.skip(name, "not installed (tests/setup bench)")
+                lab.skip(name, f"not installed (tests/setup {setup})")
         with server.serving(0, False) as url:
             lab.accounts = [one for one in people if packs(lab, Dcfs(programs, one), url)]
             for one in [one for one in lab.ours() if one.options]:

@@ -39,7 +39,7 @@ const GROUP: usize = 64;
 /// The bytes of a group.
 const PLACE: usize = 8 + GROUP;
 
-/// The most sources of a pack that are remembered; opens of others read rows of the catalog.
+/// The most sources of a column that are remembered; opens of others read rows of the catalog.
 const MOST_SOURCES: usize = 1024;
 
 /// Writes the stamp of an object over `out`; empty if it has none, as members of archives do.
@@ -187,6 +187,14 @@ impl Sources {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn add(&self, column: u16, source: &str) {
+        let mut known = self.lock();
+        let of_column = || known.iter().filter(|known| known.column == column);
+        if !of_column().any(|known| known.source == source) && of_column().count() < MOST_SOURCES {
+            known.push(Source { column, source: source.to_owned(), below: below_source(source) });
+        }
+    }
+
     fn has(&self, column: u16) -> bool {
         self.lock().iter().any(|known| known.column == column)
     }
@@ -235,11 +243,7 @@ impl Pack {
 
     /// Notes the source of an object that the catalog has named in a column.
     pub fn learn(&self, column: u16, source: &str) {
-        let mut known = self.sources.lock();
-        let is_known = known.iter().any(|known| known.column == column && known.source == source);
-        if !is_known && known.len() < MOST_SOURCES {
-            known.push(Source { column, source: source.to_owned(), below: below_source(source) });
-        }
+        self.sources.add(column, source);
     }
 }
 
@@ -279,6 +283,25 @@ mod tests {
             write(&none, &mut stamp);
             assert_eq!((stamp.len(), read(&stamp)), (0, None), "{none:?}");
         }
+    }
+
+    #[test]
+    fn sources_are_those_that_a_path_is_below() {
+        let sources = Sources::default();
+        for number in 0..MOST_SOURCES + 5 {
+            sources.add(0, &format!("s3://b{number}"));
+            sources.add(0, "s3://b0");
+        }
+        assert!(sources.has(0) && !sources.has(1));
+        let of = |path: &str| sources.of(0, path.as_bytes(), true);
+        let last = MOST_SOURCES - 1;
+        let below = vec![(format!("s3://b{last}"), b"a/x.jpg".to_vec())];
+        assert_eq!(of(&format!("s3/b{last}/a/x.jpg")), below);
+        assert_eq!(of(&format!("s3/b{}/a/x.jpg", MOST_SOURCES)), [], "one too many");
+        assert_eq!(of("s3/other/a/x.jpg"), []);
+        sources.add(1, "s3://one");
+        let whole = vec![("s3://one".to_owned(), b"a/x.jpg".to_vec())];
+        assert_eq!(sources.of(1, b"a/x.jpg", false), whole, "another column has room of its own");
     }
 
     #[test]

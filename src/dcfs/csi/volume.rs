@@ -289,6 +289,10 @@ mod tests {
             (volume.catalog, volume.dataset),
             (Source::Folder("teams/vision".into()), Some("pets".into()))
         );
+        let at = parse(&[("catalog", "me@work/b:c")], &[]).map(|volume| volume.catalog);
+        assert_eq!(at, Err(Code::InvalidArgument), "it may be a mistyped address with a password");
+        let at = parse(&[("catalog", "me@work")], &[]).map(|volume| volume.catalog);
+        assert_eq!(at, Ok(Source::Folder("me@work".into())));
         for (key, value) in [
             ("catalog", "/etc"),
             ("catalog", "a/../../b"),
